@@ -1,0 +1,183 @@
+package shim
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// APIVersion is the first element of every path of the API but /metrics.
+const APIVersion = "v1"
+
+// Kinds of frame fd and of attachment sockets, in NetworkSpec.Frames and in the
+// hand-over message.
+const (
+	FramesDgram  = "dgram"  // SOCK_DGRAM, one frame a datagram
+	FramesStream = "stream" // SOCK_STREAM, a 4-byte big-endian length before each frame
+	FramesTap    = "tap"    // the fd of a tap interface
+)
+
+// Names of drivers in NetworkSpec.Driver.
+const (
+	DriverAuto     = "auto" // vmnet on macOS where it may be used, else netstack
+	DriverVmnet    = "vmnet"
+	DriverNetstack = "netstack"
+	DriverTap      = "tap"
+)
+
+// IPAM values of NetworkSpec.
+const (
+	IPAMBuiltin = ""          // the shim's own allocator
+	IPAMNone    = "none"      // layer 2 only: the shim gives no addresses and answers no DHCP
+	IPAMStatic  = "delegated" // the plugin got the addresses elsewhere and sends them in Attach.IPs
+)
+
+// A NetworkSpec is a network as a client asks for it. The first attachment of a
+// network decides; later ones must ask for the same, key by key.
+type NetworkSpec struct {
+	Name         string       `json:"name"`
+	Mode         vmnet.Mode   `json:"mode"`
+	Driver       string       `json:"driver,omitempty"` // DriverAuto when empty
+	Subnet       netip.Prefix `json:"subnet,omitzero"`  // chosen and kept when zero
+	Gateway      netip.Addr   `json:"gateway,omitzero"` // first address of Subnet when zero
+	Subnet6      netip.Prefix `json:"subnet6,omitzero"` // a /64
+	Uplink       string       `json:"uplink,omitempty"` // for mode bridged
+	MTU          int          `json:"mtu,omitempty"`    // bytes; 1500 when 0
+	Isolated     bool         `json:"isolated,omitempty"`
+	Offload      bool         `json:"offload,omitempty"`
+	IPAM         string       `json:"ipam,omitempty"`
+	HostLoopback bool         `json:"hostLoopback,omitempty"`
+	DNS          DNS          `json:"dns,omitzero"`
+}
+
+// DNS is what guests are told of name servers, as in the CNI result.
+type DNS struct {
+	Nameservers []string `json:"nameservers,omitempty"` // addresses; the gateway when empty
+	Domain      string   `json:"domain,omitempty"`
+	Search      []string `json:"search,omitempty"`
+	Options     []string `json:"options,omitempty"`
+}
+
+// An AttachRequest is the body of PUT …/attachments/{containerID}/{ifname}.
+// A second PUT with an equal body is answered as the first (200 instead of 201);
+// one that differs is refused with CodeConflict.
+type AttachRequest struct {
+	// RequestID makes a request unlike all others, so that a caller that must
+	// not find an existing attachment (CNI ADD) is told, and may still retry.
+	RequestID string      `json:"requestID,omitempty"`
+	Network   NetworkSpec `json:"network"`
+	Frames    string      `json:"frames,omitempty"` // FramesDgram when empty
+	MAC       string      `json:"mac,omitempty"`    // wanted; made from the identity when empty
+	IPs       []string    `json:"ips,omitempty"`    // wanted, "192.168.127.9" or with "/24"
+	Hostname  string      `json:"hostname,omitempty"`
+	Sandbox   string      `json:"sandbox,omitempty"` // CNI_NETNS as given, for people
+}
+
+// An Attachment is what the shim tells of one interface of one container.
+type Attachment struct {
+	Network     string `json:"network"`
+	ContainerID string `json:"containerID"`
+	IfName      string `json:"ifname"`
+
+	Driver       string     `json:"driver"`
+	Mode         vmnet.Mode `json:"mode"`
+	MAC          string     `json:"mac"`
+	MTU          int        `json:"mtu"`          // bytes of an IP packet
+	MaxFrameSize int        `json:"maxFrameSize"` // bytes of a frame
+	Offload      bool       `json:"offload"`
+	Frames       string     `json:"frames"`
+
+	IPs      []IP    `json:"ips"`
+	Routes   []Route `json:"routes,omitempty"`
+	DNS      DNS     `json:"dns,omitzero"`
+	Hostname string  `json:"hostname,omitempty"`
+
+	SocketPath       string   `json:"socketPath"` // the one of the kind Frames
+	DgramSocketPath  string   `json:"dgramSocketPath"`
+	StreamSocketPath string   `json:"streamSocketPath"`
+	HostInterfaces   []string `json:"hostInterfaces,omitempty"`
+
+	Sandbox  string    `json:"sandbox,omitempty"`
+	Owner    uint32    `json:"owner"` // uid of the process that made it
+	Created  time.Time `json:"created"`
+	Peer     Peer      `json:"peer"`
+	Counters Counters  `json:"counters"`
+}
+
+// IP is an address of a guest.
+type IP struct {
+	Address netip.Prefix `json:"address"` // with the subnet's length
+	Gateway netip.Addr   `json:"gateway,omitzero"`
+}
+
+// Route is a route of a guest.
+type Route struct {
+	Dst netip.Prefix `json:"dst"`
+	GW  netip.Addr   `json:"gw,omitzero"`
+}
+
+// Peer is the guest's side of an attachment.
+type Peer struct {
+	Connected bool      `json:"connected"`
+	Via       string    `json:"via,omitempty"` // "fd", "dgram" or "stream"
+	Since     time.Time `json:"since,omitzero"`
+}
+
+// Counters are those of an attachment since the shim took it up.
+type Counters struct {
+	FromGuest Direction `json:"fromGuest"`
+	ToGuest   Direction `json:"toGuest"`
+	// Answered counts frames that the shim answered itself (DHCP).
+	Answered uint64 `json:"answered"`
+}
+
+// Direction counts one way.
+type Direction struct {
+	Frames uint64 `json:"frames"`
+	Bytes  uint64 `json:"bytes"`
+	// Drops counts frames that were dropped, by reason; zeros are left out.
+	Drops map[string]uint64 `json:"drops,omitempty"`
+}
+
+// Network is what the shim tells of a network.
+type Network struct {
+	NetworkSpec                 // with the choices made
+	GatewayMAC       string     `json:"gatewayMAC,omitempty"`
+	HostLoopbackAddr netip.Addr `json:"hostLoopbackAddr,omitzero"`
+	HostInterfaces   []string   `json:"hostInterfaces,omitempty"`
+	Attachments      int        `json:"attachments"`
+	Leases           int        `json:"leases"`
+	Free             int        `json:"free"` // addresses that can still be given, at most 1<<31-1
+}
+
+// Status is the answer to GET /v1/status.
+type Status struct {
+	Version       string   `json:"version"`
+	PID           int      `json:"pid"`
+	UptimeSeconds float64  `json:"uptimeSeconds"`
+	Goroutines    int      `json:"goroutines"`
+	Networks      int      `json:"networks"`
+	Attachments   int      `json:"attachments"`
+	Drivers       []string `json:"drivers"`
+	RuntimeDir    string   `json:"runtimeDir"`
+	StateDir      string   `json:"stateDir"`
+	Problems      []string `json:"problems,omitempty"` // what an operator should know
+}
+
+// GCRequest is the body of POST /v1/networks/{network}/gc: every attachment of
+// the network that is not named is deleted.
+type GCRequest struct {
+	Valid []AttachmentID `json:"valid"`
+}
+
+// AttachmentID names an attachment within a network, as the CNI spec does.
+type AttachmentID struct {
+	ContainerID string `json:"containerID"`
+	IfName      string `json:"ifname"`
+}
+
+// GCResult tells what a GC deleted.
+type GCResult struct {
+	Deleted []AttachmentID `json:"deleted"`
+}

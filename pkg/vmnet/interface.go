@@ -1,0 +1,258 @@
+package vmnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/google/uuid"
+)
+
+// An Interface is a started virtual network interface. Its methods may be
+// called from several goroutines at once.
+type Interface struct {
+	dev     Device
+	info    Info
+	network string
+	onClose func() error // closes the network that Start opened, if any
+
+	readMu  sync.Mutex // one reader of dev at a time
+	writeMu sync.Mutex // one writer of dev at a time
+	oneBuf  [1][]byte  // guarded by readMu: Read without allocation
+	oneSize [1]int     // guarded by readMu
+	oneOut  [1][]byte  // guarded by writeMu
+
+	mu      sync.Mutex // guards waiting and handler; never held while calling out
+	waiting bool       // events go to wake
+	handler bool       // events go to a handler of the caller's
+
+	wake      chan struct{} // holds one token while an event has not been waited for
+	closed    chan struct{}
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// NewInterface returns dev, a device of the network named network, as an
+// Interface. Closing the Interface closes dev.
+func NewInterface(network string, dev Device) *Interface {
+	return &Interface{
+		dev:     dev,
+		info:    dev.Info(),
+		network: network,
+		wake:    make(chan struct{}, 1),
+		closed:  make(chan struct{}),
+	}
+}
+
+// Start opens a network with d and starts its only interface, as the OCaml
+// library's init does. Closing the interface closes the network.
+func Start(ctx context.Context, d Driver, nc NetworkConfig, c Config) (*Interface, error) {
+	n, err := d.Open(ctx, nc)
+	if err != nil {
+		return nil, opError("open", nc.Name, err)
+	}
+	dev, err := n.Start(ctx, c)
+	if err != nil {
+		return nil, opError("start", nc.Name, errors.Join(err, n.Close()))
+	}
+	i := NewInterface(nc.Name, dev)
+	i.onClose = n.Close
+	return i, nil
+}
+
+// Info returns everything that the interface was given.
+func (i *Interface) Info() Info { return i.info }
+
+// MAC returns the address that the guest is expected to use. The caller must
+// not change it.
+func (i *Interface) MAC() net.HardwareAddr { return i.info.MAC }
+
+// MTU returns the largest IP packet, in bytes.
+func (i *Interface) MTU() int { return i.info.MTU }
+
+// UUID returns the interface's identity. Starting with the same UUID again
+// gives the same MAC.
+func (i *Interface) UUID() uuid.UUID { return i.info.UUID }
+
+// MaxPacketSize returns the largest frame in bytes that Write takes and the
+// smallest buffer that Read takes.
+func (i *Interface) MaxPacketSize() int { return i.info.MaxPacketSize }
+
+// String describes the interface for people and for tests.
+func (i *Interface) String() string {
+	return fmt.Sprintf("vmnet(network=%s uuid=%s mac=%s mtu=%d max=%d)",
+		i.network, i.info.UUID, i.info.MAC, i.info.MTU, i.info.MaxPacketSize)
+}
+
+// Read moves one waiting frame into buf, without blocking, and returns its
+// length. It returns ErrNoPackets when none is waiting, and InvalidArgument
+// when buf is shorter than MaxPacketSize; then no frame is lost.
+func (i *Interface) Read(buf []byte) (int, error) {
+	i.readMu.Lock()
+	defer i.readMu.Unlock()
+	i.oneBuf[0] = buf
+	_, err := i.readLocked(i.oneBuf[:], i.oneSize[:])
+	i.oneBuf[0] = nil
+	if err != nil {
+		return 0, err
+	}
+	return i.oneSize[0], nil
+}
+
+// ReadBatch moves waiting frames into bufs, without blocking: frame k is
+// bufs[k][:sizes[k]]. It returns how many it moved, at least 1, or ErrNoPackets.
+// Every buffer has at least MaxPacketSize bytes.
+func (i *Interface) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
+	i.readMu.Lock()
+	defer i.readMu.Unlock()
+	return i.readLocked(bufs, sizes)
+}
+
+// readLocked is ReadBatch; the caller holds readMu. Errors that come once per
+// batch at most are wrapped; ErrNoPackets ends every drain and is returned bare,
+// so that it costs nothing.
+func (i *Interface) readLocked(bufs [][]byte, sizes []int) (int, error) {
+	if len(bufs) == 0 || len(sizes) < len(bufs) {
+		return 0, opError("read", i.network, fmt.Errorf("%d buffers, %d sizes: %w", len(bufs), len(sizes), InvalidArgument))
+	}
+	for k := range bufs {
+		if len(bufs[k]) < i.info.MaxPacketSize {
+			return 0, opError("read", i.network, fmt.Errorf("buffer of %d bytes, want %d: %w", len(bufs[k]), i.info.MaxPacketSize, InvalidArgument))
+		}
+	}
+	n, err := i.dev.ReadBatch(bufs, sizes)
+	if err == ErrNoPackets { //nolint:errorlint // the hot path; drivers return it bare
+		return 0, err
+	}
+	return n, opError("read", i.network, err)
+}
+
+// ReadContext moves one frame into buf and waits for it if none is there, until
+// ctx is done or the interface is closed. It cannot be mixed with a handler set
+// by SetEventHandler.
+func (i *Interface) ReadContext(ctx context.Context, buf []byte) (int, error) {
+	for {
+		n, err := i.Read(buf)
+		if err == nil {
+			// Another reader may wait for the frames that came with the same
+			// event: pass the token on.
+			i.signal()
+			return n, nil
+		}
+		if !errors.Is(err, ErrNoPackets) {
+			return 0, err
+		}
+		if err := i.WaitForEvent(ctx); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// Write sends one frame. It returns PacketTooBig for one longer than
+// MaxPacketSize, InvalidArgument for one shorter than HeaderLen, and
+// BufferExhausted when the interface has no room now. It does not keep frame.
+func (i *Interface) Write(frame []byte) error {
+	i.writeMu.Lock()
+	defer i.writeMu.Unlock()
+	i.oneOut[0] = frame
+	_, err := i.writeLocked(i.oneOut[:])
+	i.oneOut[0] = nil
+	return err
+}
+
+// WriteBatch sends frames in order and returns how many were taken. When n <
+// len(frames), err says why frame n was not, as for Write; a nil error then
+// means that the batch was longer than the driver takes at once.
+func (i *Interface) WriteBatch(frames [][]byte) (int, error) {
+	i.writeMu.Lock()
+	defer i.writeMu.Unlock()
+	return i.writeLocked(frames)
+}
+
+func (i *Interface) writeLocked(frames [][]byte) (int, error) {
+	n, err := i.dev.WriteBatch(frames)
+	return n, opError("write", i.network, err)
+}
+
+// SetEventHandler has fn called when frames may be waiting; see Device for what
+// fn may do. nil ends the calls and waits for a running one. Without a handler
+// the events go to WaitForEvent.
+func (i *Interface) SetEventHandler(fn func()) error {
+	i.mu.Lock()
+	i.handler = fn != nil
+	i.waiting = false
+	i.mu.Unlock()
+	return opError("set event handler", i.network, i.dev.SetEventHandler(fn))
+}
+
+// WaitForEvent waits until frames may be waiting, ctx is done, or the interface
+// is closed. An event that came since the last wait is not lost: the wait
+// returns at once. It returns ErrHandlerSet while SetEventHandler has a handler.
+func (i *Interface) WaitForEvent(ctx context.Context) error {
+	if err := i.listen(); err != nil {
+		return opError("wait", i.network, err)
+	}
+	select {
+	case <-i.wake:
+		return nil
+	case <-i.closed:
+		return opError("wait", i.network, ErrClosed)
+	case <-ctx.Done():
+		return opError("wait", i.network, ctx.Err())
+	}
+}
+
+// listen directs events to the wake channel, once.
+func (i *Interface) listen() error {
+	i.mu.Lock()
+	if i.handler {
+		i.mu.Unlock()
+		return ErrHandlerSet
+	}
+	if i.waiting {
+		i.mu.Unlock()
+		return nil
+	}
+	i.waiting = true
+	i.mu.Unlock()
+	err := i.dev.SetEventHandler(i.signal)
+	if err != nil {
+		i.mu.Lock()
+		i.waiting = false
+		i.mu.Unlock()
+	}
+	return err
+}
+
+// signal leaves one token in wake.
+func (i *Interface) signal() {
+	select {
+	case i.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Forwarder returns the interface's ability to forward ports, or an error that
+// wraps errors.ErrUnsupported.
+func (i *Interface) Forwarder() (Forwarder, error) {
+	if f, ok := i.dev.(Forwarder); ok {
+		return f, nil
+	}
+	return nil, opError("forward", i.network, fmt.Errorf("this driver does not forward ports: %w", errors.ErrUnsupported))
+}
+
+// Close stops the interface and waits until it is stopped. Reads, writes and
+// waits under way return ErrClosed, and so do all later ones. It is idempotent.
+func (i *Interface) Close() error {
+	i.closeOnce.Do(func() {
+		close(i.closed)
+		err := i.dev.Close()
+		if i.onClose != nil {
+			err = errors.Join(err, i.onClose())
+		}
+		i.closeErr = opError("close", i.network, err)
+	})
+	return i.closeErr
+}
