@@ -1,0 +1,71 @@
+# vmnet: build, try, test. `make help` lists the targets.
+
+GO      ?= go
+BIN     := bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOLANGCI_VERSION := v2.15.0
+FUZZTIME ?= 60s
+BENCHTIME ?= 1s
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: build demo demo-vm test deps lint race fuzz cross bench sign clean help
+
+build: ## build bin/vmnet (the CNI plugin) and bin/vmnet-shim
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/vmnet ./plugins/vmnet
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/vmnet-shim ./cmd/vmnet-shim
+
+demo: build ## ADD, frame fd, DHCP, NAT, two guests, DEL: the main job on this machine, no privilege needed
+	@$(GO) build -trimpath -o $(BIN)/vmnet-demo ./conformance/demo
+	@$(BIN)/vmnet-demo -bin $(BIN) -net-dir examples/net.d
+
+demo-vm: build ## the same with a real Linux guest in QEMU
+	@./conformance/deps.sh vm
+	@$(GO) build -trimpath -o $(BIN)/vmnet-demo ./conformance/demo
+	@$(BIN)/vmnet-demo -bin $(BIN) -net-dir examples/net.d -vm
+
+deps: ## install what the tests need beyond Go (as root on Debian; elsewhere says how)
+	@./conformance/deps.sh all
+
+test: build ## every test that can run here; installs what it needs as root on Debian
+	@./conformance/deps.sh all
+	./conformance/test.sh $(TESTFLAGS)
+
+race: ## the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 ./conformance/test.sh -race $(TESTFLAGS)
+
+fuzz: ## every fuzz target for FUZZTIME (60s)
+	./conformance/fuzz.sh $(FUZZTIME)
+
+cross: ## vet, build and compile the tests for linux and darwin, amd64 and arm64
+	@for os in linux darwin; do for arch in amd64 arm64; do \
+	  echo "== $$os/$$arch"; \
+	  GOOS=$$os GOARCH=$$arch CGO_ENABLED=0 $(GO) vet ./... && \
+	  GOOS=$$os GOARCH=$$arch CGO_ENABLED=0 $(GO) build ./... && \
+	  GOOS=$$os GOARCH=$$arch CGO_ENABLED=0 $(GO) test -c -o /dev/null ./... || exit 1; \
+	done; done
+
+lint: $(BIN)/golangci-lint ## golangci-lint for linux and darwin
+	$(BIN)/golangci-lint run ./...
+	GOOS=darwin $(BIN)/golangci-lint run ./...
+
+$(BIN)/golangci-lint: Makefile
+	@mkdir -p $(BIN)
+	GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@touch $@
+
+bench: ## the Go benchmarks, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+sign: build ## macOS: sign bin/ with the entitlement that vmnet.framework asks for
+	@test "$$(uname -s)" = Darwin || { echo "make sign: codesign is part of macOS; nothing to sign here" >&2; exit 1; }
+	codesign -f -s - --entitlements packaging/macos/entitlements.plist $(BIN)/vmnet-shim
+
+clean: ## remove what the targets built
+	rm -rf $(BIN)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

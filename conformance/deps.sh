@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Install what tests and demos need beyond Go: deps.sh vm|all.
+#   vm   QEMU, busybox and a small Linux kernel for the real guest
+#   all  that, and clang with blocks for the library with vmnet.framework's ABI
+# As root on Debian and its kin it installs; elsewhere it prints the one command
+# and says what is left out. It never fails for that: the tests say what they
+# skip and why.
+set -euo pipefail
+vm="qemu-system-x86 busybox-static"
+all="$vm clang libblocksruntime-dev iproute2"
+want=$all
+[ "${1:-all}" = vm ] && want=$vm
+
+cache=${VMNET_KERNEL_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmnet/kernel}
+
+# The kernel is only unpacked, never installed: it must not become a choice of
+# this machine's boot loader.
+fetch_kernel() {
+  compgen -G "$cache/boot/vmlinuz-*" >/dev/null && return 0
+  local tmp pkg
+  tmp=$(mktemp -d)
+  pkg=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image-[0-9]/ {print $2; exit}')
+  [ -n "$pkg" ] || { echo "deps: linux-image-cloud-amd64: no such package here; tests with a real guest are left out" >&2; return 0; }
+  (cd "$tmp" && apt-get download -q "$pkg" >/dev/null && mkdir -p "$cache" && dpkg -x ./*.deb "$cache")
+  rm -rf "$tmp"
+}
+
+case "$(uname -s)" in
+Linux)
+  if ! command -v apt-get >/dev/null; then
+    echo "deps: not a Debian: install with your package manager: $want and a Linux kernel with virtio (VMNET_KERNEL_DIR); what is missing is left out" >&2
+    exit 0
+  fi
+  missing=""
+  for p in $want; do dpkg -s "$p" >/dev/null 2>&1 || missing="$missing $p"; done
+  if [ -n "$missing" ] && [ "$(id -u)" != 0 ]; then
+    echo "deps: to run every test: sudo apt-get install -y$missing; without it the tests that need them are left out" >&2
+    missing=""
+  fi
+  if [ -n "$missing" ]; then
+    echo "deps: installing$missing"
+    apt-get update -q >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >/dev/null
+  fi
+  [ "$(uname -m)" = x86_64 ] || { echo "deps: the real guest is x86-64 only so far; left out" >&2; exit 0; }
+  fetch_kernel
+  ;;
+Darwin)
+  echo "deps: nothing to install; the tests with a QEMU guest and with the framework's stand-in run on Linux" >&2
+  ;;
+esac

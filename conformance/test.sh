@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Run the tests. What this machine has proven to have (root, namespaces, QEMU,
+# a compiler for blocks) is named in VMNET_REQUIRE, so that a test which skips
+# for want of it fails instead. Arguments go to `go test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [ "${CI:-}" = true ] && [ -z "${VMNET_REQUIRE+set}" ] && [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
+  export VMNET_REQUIRE=root,netns,userns,qemu,clang
+fi
+exec go test -timeout 15m "$@" ./...
