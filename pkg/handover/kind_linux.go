@@ -1,0 +1,20 @@
+package handover
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// isTap reports whether fd is attached to a tap interface. TUNGETIFF fails with
+// EBADFD on a tun device that is not attached, and with ENOTTY on all else
+// (linux/drivers/net/tun.c, __tun_chr_ioctl).
+func isTap(fd int) bool {
+	var req struct {
+		name  [unix.IFNAMSIZ]byte
+		flags uint16
+		_     [22]byte // struct ifreq has 40 bytes
+	}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TUNGETIFF, uintptr(unsafe.Pointer(&req)))
+	return errno == 0 && req.flags&unix.IFF_TAP != 0
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package handover
+
+// isTap is false: only Linux has tap interfaces with an fd of their own.
+func isTap(int) bool { return false }
