@@ -1,0 +1,45 @@
+// Package relay moves Ethernet frames between a vmnet.Interface and the guest
+// behind it, in batches, both ways, and is the one place where frames are looked
+// at: stages answer or refuse frames of the guest, every drop is counted by its
+// reason.
+//
+// # The guest's side
+//
+// A [Port] is one connected frame socket. Two framings exist:
+//
+//	datagram  one frame is one datagram of an AF_UNIX SOCK_DGRAM socket
+//	stream    4 bytes of big-endian length, then the frame, on SOCK_STREAM
+//
+// A [Relay] has at most one peer, which comes in one of three ways: as a Port
+// ([Relay.Attach], "fd"), by the first datagram that it sends to a named socket
+// ([Relay.ListenDatagram], "dgram"), or by connecting to a named socket
+// ([Relay.ListenStream], "stream").
+//
+// Which peer wins: Attach always replaces. A newcomer on a named socket replaces
+// a peer that is gone and is refused while the peer is alive: its frames are
+// counted as [ReasonOtherPeer], its connection is closed and counted in
+// [Stats].Refused. That a datagram peer is gone is not told by the system before
+// somebody sends to it (seen on Linux 6.18), so the relay asks when a newcomer
+// comes.
+//
+// # What is not a frame
+//
+//	what arrives                           answer
+//	-------------------------------------  -----------------------------------------
+//	datagram of 0 to 13 bytes              swallowed, [ReasonRunt]
+//	datagram "VFKT" (vfkit's greeting)     swallowed, [ReasonGreeting]; makes a peer
+//	datagram above the largest frame       dropped, [ReasonTooBig]
+//	stream length 0 to 13                  that many bytes skipped, [ReasonRunt]
+//	stream length above the largest frame  that many bytes skipped, [ReasonTooBig]
+//	stream length above [MaxStreamFrame]   stream closed, [ReasonOutOfStep]
+//
+// # Bounds
+//
+// Nothing queues in the relay; the queues are the socket's and the interface's.
+// A batch waits at most [Config].PeerWait for a peer whose queue is full, and at
+// most [Config].InterfaceWait for an interface whose buffers are exhausted; then
+// what is left of it is dropped and counted. Buffers exist only while a peer
+// does: a batch has [BatchLen] frames, so a peer costs two times BatchLen frames
+// (about 200 KB at MTU 1500, 2 MB with frames of 64 KiB), of which the system
+// backs with memory only what traffic has touched.
+package relay
