@@ -1,0 +1,42 @@
+package handover_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// openFDs counts the descriptors of this process. /dev/fd exists on Linux and
+// macOS; the one that reads the directory counts every time.
+func openFDs(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// noFDLeak fails the test if it ends with more descriptors than it has now.
+func noFDLeak(t testing.TB) {
+	t.Helper()
+	before := openFDs(t)
+	t.Cleanup(func() {
+		if after := openFDs(t); after != before {
+			t.Errorf("file descriptors: %d before, %d after: %s", before, after, listFDs())
+		}
+	})
+}
+
+func listFDs() (s string) {
+	entries, _ := os.ReadDir("/dev/fd")
+	for _, e := range entries {
+		target, _ := os.Readlink("/dev/fd/" + e.Name())
+		s += fmt.Sprintf("%s=%s ", e.Name(), target)
+	}
+	return s
+}
