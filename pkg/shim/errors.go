@@ -29,10 +29,33 @@ type Error struct {
 	Message string `json:"message"`
 	Key     string `json:"key,omitempty"`   // the configuration key at fault, as "network.subnet"
 	Value   string `json:"value,omitempty"` // its value
+
+	cause error // on the client's side; see Unwrap
 }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Message }
+
+// Unwrap returns what the client found before the shim answered anything, as
+// ErrNotRunning or the context's error, or nil.
+func (e *Error) Unwrap() error { return e.cause }
+
+// ErrNotRunning says that nobody listens on the shim's socket. Errors that wrap
+// it have CodeUnavailable.
+var ErrNotRunning = errors.New("no shim is running")
+
+// CodeOf returns the code of the Error in err's chain, CodeInternal for any
+// other error, and "" for nil.
+func CodeOf(err error) Code {
+	var e *Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &e):
+		return e.Code
+	}
+	return CodeInternal
+}
 
 // Is makes an Error match the sentinels that fit its code: fs.ErrNotExist,
 // fs.ErrExist, fs.ErrPermission, errors.ErrUnsupported.

@@ -1,0 +1,244 @@
+package shim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/handover"
+)
+
+// DefaultTimeout bounds a call of a Client whose context has no deadline.
+const DefaultTimeout = 10 * time.Second
+
+// maxAnswer is the longest answer that a Client reads, in bytes.
+const maxAnswer = 16 << 20
+
+// A Client talks to one shim. Its methods may be called from several
+// goroutines. Their errors are *Error: as the shim sent them, or with
+// CodeUnavailable when it did not answer in time or nobody listens (then they
+// also wrap ErrNotRunning).
+//
+// Every call may be repeated without harm. A call that finds its connection
+// closed before an answer came, as when the shim left just then, is repeated
+// once; a Client from Ensure starts a new shim for that.
+type Client struct {
+	addr    string
+	timeout time.Duration
+	http    *http.Client
+	revive  func(context.Context) error // starts a shim when none is there; nil: none
+}
+
+// NewClient returns a client for the shim that listens on the socket addr, a
+// path with or without "unix://" in front. It does not connect yet.
+func NewClient(addr string) *Client {
+	return newClient(addr, DefaultTimeout)
+}
+
+func newClient(addr string, timeout time.Duration) *Client {
+	c := &Client{addr: socketPath(addr), timeout: timeout}
+	c.http = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dial(ctx, c.addr)
+		},
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 4,
+		IdleConnTimeout:     10 * time.Second,
+	}}
+	return c
+}
+
+func socketPath(addr string) string { return strings.TrimPrefix(addr, "unix://") }
+
+// Address returns the path of the socket.
+func (c *Client) Address() string { return c.addr }
+
+// Close closes idle connections. The client can still be used.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// Status returns what the shim says of itself.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.call(ctx, "status", http.MethodGet, "/"+APIVersion+"/status", nil, &s)
+}
+
+// Networks lists the networks that have attachments of the caller's, sorted by
+// name.
+func (c *Client) Networks(ctx context.Context) ([]Network, error) {
+	var n []Network
+	return n, c.call(ctx, "list networks", http.MethodGet, "/"+APIVersion+"/networks", nil, &n)
+}
+
+// Network returns one network.
+func (c *Client) Network(ctx context.Context, network string) (Network, error) {
+	var n Network
+	return n, c.call(ctx, "get network "+network, http.MethodGet, networkPath(network), nil, &n)
+}
+
+// Attachments lists the attachments of the caller, sorted by network, container
+// ID and ifname. Root gets all.
+func (c *Client) Attachments(ctx context.Context) ([]Attachment, error) {
+	var a []Attachment
+	return a, c.call(ctx, "list attachments", http.MethodGet, "/"+APIVersion+"/attachments", nil, &a)
+}
+
+// Attachment returns one attachment.
+func (c *Client) Attachment(ctx context.Context, network, containerID, ifname string) (Attachment, error) {
+	var a Attachment
+	return a, c.call(ctx, about("get", network, containerID, ifname), http.MethodGet, attachmentPath(network, containerID, ifname), nil, &a)
+}
+
+// Attach makes an attachment, or returns the one that an equal request made.
+func (c *Client) Attach(ctx context.Context, network, containerID, ifname string, req AttachRequest) (Attachment, error) {
+	var a Attachment
+	return a, c.call(ctx, about("attach", network, containerID, ifname), http.MethodPut, attachmentPath(network, containerID, ifname), req, &a)
+}
+
+// Detach deletes an attachment. It is no error when there is none.
+func (c *Client) Detach(ctx context.Context, network, containerID, ifname string) error {
+	return c.call(ctx, about("detach", network, containerID, ifname), http.MethodDelete, attachmentPath(network, containerID, ifname), nil, nil)
+}
+
+// GC deletes every attachment of the network that is the caller's and not in
+// valid, and returns what it deleted. With an error, the rest was still tried.
+func (c *Client) GC(ctx context.Context, network string, valid []AttachmentID) ([]AttachmentID, error) {
+	var r GCResult
+	if valid == nil {
+		valid = []AttachmentID{} // the shim refuses null, which could be an accident
+	}
+	err := c.call(ctx, "gc "+network, http.MethodPost, networkPath(network)+"/gc", GCRequest{Valid: valid}, &r)
+	return r.Deleted, err
+}
+
+func about(verb, network, containerID, ifname string) string {
+	return verb + " " + network + "/" + containerID + "/" + ifname
+}
+
+// call makes one request and decodes the answer into out, unless it is nil.
+func (c *Client) call(ctx context.Context, op, method, path string, in, out any) error {
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return &Error{Code: CodeInvalid, Message: op + ": " + err.Error()}
+		}
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	return c.retry(ctx, op, func(sent *atomic.Bool) error {
+		return c.once(ctx, method, path, body, out, sent)
+	})
+}
+
+// bound limits ctx to the client's timeout.
+func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.timeout)
+}
+
+// retry runs do, and once more when the shim turned out to be gone.
+func (c *Client) retry(ctx context.Context, op string, do func(answered *atomic.Bool) error) error {
+	var answered atomic.Bool
+	err := do(&answered)
+	if err != nil && !answered.Load() && gone(err) && ctx.Err() == nil {
+		if c.revive != nil {
+			if err := c.revive(ctx); err != nil {
+				return c.wrap(op, err)
+			}
+		}
+		err = do(&answered)
+	}
+	return c.wrap(op, err)
+}
+
+// once makes one request. answered is set as soon as an answer begins.
+func (c *Client) once(ctx context.Context, method, path string, body []byte, out any, answered *atomic.Bool) error {
+	// The host of the URL is not used; it is there because HTTP/1.1 wants one.
+	req, err := http.NewRequestWithContext(ctx, method, "http://shim"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answered.Store(true)
+	return decodeAnswer(resp, out)
+}
+
+// decodeAnswer reads a success into out, anything else into the error.
+func decodeAnswer(resp *http.Response, out any) error {
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	if resp.StatusCode >= 300 {
+		e := &Error{}
+		if json.Unmarshal(data, e) != nil || e.Code == "" {
+			return Errorf(CodeInternal, "answer with status %s that is not of a vmnet shim", resp.Status)
+		}
+		return e
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	return nil
+}
+
+// wrap makes every error of a call an *Error.
+func (c *Client) wrap(op string, err error) error {
+	var e *Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e):
+		return err
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
+		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: no answer in time (at most %s)", op, c.addr, c.timeout), cause: err}
+	case errors.Is(err, context.Canceled):
+		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, context.Canceled), cause: err}
+	case notListening(err):
+		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, ErrNotRunning), cause: ErrNotRunning}
+	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM):
+		return &Error{Code: CodeDenied, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, err), cause: err}
+	}
+	return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, err), cause: err}
+}
+
+// dial connects to the shim's socket.
+func dial(ctx context.Context, path string) (*net.UnixConn, error) {
+	if len(path) > MaxSocketPath {
+		return nil, Invalidf("shim.address", path, "%d bytes, want at most %d", len(path), MaxSocketPath)
+	}
+	return handover.Connect(ctx, path)
+}
+
+// notListening reports whether err says that nobody listens.
+func notListening(err error) bool {
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// gone reports whether err is what a caller sees of a shim that left.
+func gone(err error) bool {
+	return notListening(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

@@ -1,0 +1,3 @@
+package shim
+
+const rootRuntimeDir = "/var/run/vmnet"

@@ -1,0 +1,5 @@
+//go:build !darwin
+
+package shim
+
+const rootRuntimeDir = "/run/vmnet"

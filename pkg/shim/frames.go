@@ -1,0 +1,97 @@
+package shim
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/handover"
+)
+
+// UpgradeFrames is the protocol that POST …/frames upgrades to: the exchange of
+// package handover, with the shim as giver.
+const UpgradeFrames = "vmnet-frames"
+
+// maxHead is the longest head of an answer to an upgrade, in bytes.
+const maxHead = 8 << 10
+
+// Frames asks for a new frame fd of an attachment, of the kind that the
+// attachment was made with. It replaces the one given before. The caller closes
+// the file.
+func (c *Client) Frames(ctx context.Context, network, containerID, ifname string) (handover.Message, *os.File, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	var m handover.Message
+	var f *os.File
+	path := attachmentPath(network, containerID, ifname) + "/frames"
+	err := c.retry(ctx, about("frames", network, containerID, ifname), func(answered *atomic.Bool) (err error) {
+		m, f, err = c.framesOnce(ctx, path, answered)
+		return err
+	})
+	return m, f, err
+}
+
+func (c *Client) framesOnce(ctx context.Context, path string, answered *atomic.Bool) (m handover.Message, f *os.File, err error) {
+	conn, err := dial(ctx, c.addr)
+	if err != nil {
+		return m, nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	resp, err := upgrade(conn, path)
+	if err != nil {
+		return m, nil, errors.Join(ctx.Err(), err)
+	}
+	answered.Store(true)
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		if err := decodeAnswer(resp, nil); err != nil {
+			return m, nil, err
+		}
+		return m, nil, Errorf(CodeInternal, "frames: answer with status %s, want 101", resp.Status)
+	}
+	m, f, err = handover.Receive(ctx, conn)
+	if err != nil {
+		return m, nil, err
+	}
+	if err := handover.Answer(ctx, conn, nil); err != nil {
+		return m, nil, errors.Join(err, f.Close())
+	}
+	return m, f, nil
+}
+
+// upgrade sends the request and reads the head of the answer, and not a byte
+// more: the kernel drops a file descriptor whose byte is read with read(2), so
+// no buffered reader may come near this connection (unix(7), SCM_RIGHTS).
+func upgrade(conn *net.UnixConn, path string) (*http.Response, error) {
+	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: shim\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", path, UpgradeFrames)
+	if err != nil {
+		return nil, err
+	}
+	var head []byte
+	var b [1]byte
+	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+		if len(head) == maxHead {
+			return nil, fmt.Errorf("head of the answer has more than %d bytes", maxHead)
+		}
+		if _, err := io.ReadFull(conn, b[:]); err != nil {
+			return nil, err
+		}
+		head = append(head, b[0])
+	}
+	// Only a refusal has a body; a buffered reader does no harm to that.
+	body := io.Reader(conn)
+	if bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
+		body = bytes.NewReader(nil)
+	}
+	return http.ReadResponse(bufio.NewReader(io.MultiReader(bytes.NewReader(head), body)), nil)
+}
