@@ -1,0 +1,140 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// DefaultMaxReleased is how many released addresses of a pool are remembered
+// unless Config says otherwise: all of an IPv4 /16.
+const DefaultMaxReleased = 1 << 16
+
+// Config is how an Allocator works. The zero value is good.
+type Config struct {
+	// Now tells the time for Lease.Created. Nil: time.Now.
+	Now func() time.Time
+	// MaxReleased bounds the released addresses that are remembered for each
+	// pool. Zero: DefaultMaxReleased.
+	MaxReleased int
+}
+
+// An Allocator gives and takes addresses, one transaction of its store each. Its
+// methods may be called from several goroutines, and, where the store allows it,
+// from several processes.
+type Allocator struct {
+	store       Store
+	now         func() time.Time
+	maxReleased int
+}
+
+// New returns an allocator on the store, which it owns: Close closes it.
+func New(store Store, cfg Config) *Allocator {
+	a := &Allocator{store: store, now: cfg.Now, maxReleased: cfg.MaxReleased}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.maxReleased <= 0 {
+		a.maxReleased = DefaultMaxReleased
+	}
+	return a
+}
+
+// Close closes the store. It is idempotent.
+func (a *Allocator) Close() error { return a.store.Close() }
+
+// Allocate gives the attachment req.Key an address of each pool, all or none. An
+// attachment that holds a lease which fits the request gets the same lease
+// again, nothing is written; one that does not fit is a ConflictError. Other
+// errors are TakenError, OutsideError, ExhaustedError, what wraps ErrInvalid, and
+// those of the store and of ctx.
+//
+// After the loss of a store, Allocate with the known addresses as Want makes the
+// leases again.
+func (a *Allocator) Allocate(ctx context.Context, req Request) (Lease, error) {
+	lease, err := a.allocate(ctx, req)
+	return lease, opError("allocate", req.Key.String(), err)
+}
+
+func (a *Allocator) allocate(ctx context.Context, req Request) (Lease, error) {
+	if err := req.check(); err != nil {
+		return Lease{}, err
+	}
+	if err := req.checkWant(); err != nil {
+		return Lease{}, err
+	}
+	if lease, err := a.lookup(ctx, req.Key); !errors.Is(err, ErrNotFound) {
+		if err == nil {
+			err = lease.fits(req)
+		}
+		return lease, err
+	}
+	var lease Lease
+	var refusal error // committed, so that a cursor is never walked twice
+	err := a.store.Transact(ctx, ReadWrite, func(tx Tx) (err error) {
+		lease, refusal = Lease{}, nil
+		found, err := getJSON(tx, TableLeases, req.Key.encode(), &lease)
+		if err != nil {
+			return err
+		}
+		if found {
+			return lease.fits(req)
+		}
+		lease, refusal, err = a.writer(tx).allocate(req)
+		return err
+	})
+	if err == nil {
+		err = refusal
+	}
+	if err != nil {
+		return Lease{}, err
+	}
+	return lease, nil
+}
+
+// fits returns a ConflictError if the lease is not what req asks for.
+func (l Lease) fits(req Request) error {
+	if len(l.Addrs) != len(req.Pools) {
+		return &ConflictError{Have: l, Reason: fmt.Sprintf("want an address of each of %d pools", len(req.Pools))}
+	}
+	for i, p := range req.Pools {
+		lay, err := p.layout()
+		if err != nil {
+			return err
+		}
+		if got, ok := lay.prefix(l.Addrs[i].Addr()); !ok || got != l.Addrs[i] {
+			return &ConflictError{Have: l, Reason: fmt.Sprintf("%s is not of pool %s", l.Addrs[i], p)}
+		}
+	}
+	for _, w := range req.Want {
+		if !slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr() == w }) {
+			return &ConflictError{Have: l, Reason: "want " + w.String()}
+		}
+	}
+	return nil
+}
+
+// Release ends the lease of the attachment; its addresses are free again, and
+// remembered. It is no error when there is none.
+func (a *Allocator) Release(ctx context.Context, key Key) error {
+	return opError("release", key.String(), a.release(ctx, key))
+}
+
+func (a *Allocator) release(ctx context.Context, key Key) error {
+	if err := key.check(); err != nil {
+		return err
+	}
+	// DEL of what was never added is common; it shall cost no write.
+	if _, err := a.lookup(ctx, key); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	return a.store.Transact(ctx, ReadWrite, func(tx Tx) error {
+		return a.writer(tx).release(key)
+	})
+}
