@@ -24,9 +24,12 @@ type Interface struct {
 	oneSize [1]int     // guarded by readMu
 	oneOut  [1][]byte  // guarded by writeMu
 
-	mu      sync.Mutex // guards waiting and handler; never held while calling out
-	waiting bool       // events go to wake
-	handler bool       // events go to a handler of the caller's
+	setMu sync.Mutex // held while the device's handler is being changed
+
+	mu      sync.Mutex    // guards the three below; never held while calling out
+	waiting bool          // events go to wake
+	handler bool          // events go to a handler of the caller's
+	taken   chan struct{} // closed when the caller sets a handler; nil while it has one
 
 	wake      chan struct{} // holds one token while an event has not been waited for
 	closed    chan struct{}
@@ -41,6 +44,7 @@ func NewInterface(network string, dev Device) *Interface {
 		dev:     dev,
 		info:    dev.Info(),
 		network: network,
+		taken:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 		closed:  make(chan struct{}),
 	}
@@ -180,50 +184,93 @@ func (i *Interface) writeLocked(frames [][]byte) (int, error) {
 // fn may do. nil ends the calls and waits for a running one. Without a handler
 // the events go to WaitForEvent.
 func (i *Interface) SetEventHandler(fn func()) error {
+	i.setMu.Lock()
+	defer i.setMu.Unlock()
+	if fn != nil {
+		i.direct(true)
+	}
+	err := i.dev.SetEventHandler(fn)
+	if fn == nil || err != nil {
+		// Only now: a handler that still ran must not start a wait.
+		i.direct(false)
+	}
+	return opError("set event handler", i.network, err)
+}
+
+// direct notes whether events go to a handler of the caller's from now on. Waits
+// under way end when one is set.
+func (i *Interface) direct(handler bool) {
 	i.mu.Lock()
-	i.handler = fn != nil
+	defer i.mu.Unlock()
 	i.waiting = false
-	i.mu.Unlock()
-	return opError("set event handler", i.network, i.dev.SetEventHandler(fn))
+	switch i.handler = handler; {
+	case handler && i.taken != nil:
+		close(i.taken)
+		i.taken = nil
+	case !handler && i.taken == nil:
+		i.taken = make(chan struct{})
+	}
 }
 
 // WaitForEvent waits until frames may be waiting, ctx is done, or the interface
 // is closed. An event that came since the last wait is not lost: the wait
-// returns at once. It returns ErrHandlerSet while SetEventHandler has a handler.
+// returns at once. It returns ErrHandlerSet while SetEventHandler has a handler,
+// also when the handler is set during the wait.
 func (i *Interface) WaitForEvent(ctx context.Context) error {
-	if err := i.listen(); err != nil {
-		return opError("wait", i.network, err)
+	return opError("wait", i.network, i.wait(ctx))
+}
+
+func (i *Interface) wait(ctx context.Context) error {
+	taken, err := i.listen()
+	if err != nil {
+		return err
+	}
+	select { // closed wins over an event that is there too
+	case <-i.closed:
+		return ErrClosed
+	default:
 	}
 	select {
 	case <-i.wake:
 		return nil
+	case <-taken:
+		return ErrHandlerSet
 	case <-i.closed:
-		return opError("wait", i.network, ErrClosed)
+		return ErrClosed
 	case <-ctx.Done():
-		return opError("wait", i.network, ctx.Err())
+		return ctx.Err()
 	}
 }
 
-// listen directs events to the wake channel, once.
-func (i *Interface) listen() error {
+// listen directs events to the wake channel, unless they go there already, and
+// returns the channel that is closed when they do no longer.
+func (i *Interface) listen() (taken <-chan struct{}, err error) {
+	if taken, ok, err := i.listening(); ok || err != nil {
+		return taken, err
+	}
+	i.setMu.Lock()
+	defer i.setMu.Unlock()
+	// Another may have come first, with a wait or with a handler.
+	if taken, ok, err := i.listening(); ok || err != nil {
+		return taken, err
+	}
+	if err := i.dev.SetEventHandler(i.signal); err != nil {
+		return nil, err
+	}
 	i.mu.Lock()
-	if i.handler {
-		i.mu.Unlock()
-		return ErrHandlerSet
-	}
-	if i.waiting {
-		i.mu.Unlock()
-		return nil
-	}
+	defer i.mu.Unlock()
 	i.waiting = true
-	i.mu.Unlock()
-	err := i.dev.SetEventHandler(i.signal)
-	if err != nil {
-		i.mu.Lock()
-		i.waiting = false
-		i.mu.Unlock()
+	return i.taken, nil
+}
+
+// listening reports whether events go to the wake channel.
+func (i *Interface) listening() (taken <-chan struct{}, ok bool, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.handler {
+		return nil, false, ErrHandlerSet
 	}
-	return err
+	return i.taken, i.waiting, nil
 }
 
 // signal leaves one token in wake.
