@@ -26,12 +26,24 @@ func GatewayMAC(name string) net.HardwareAddr {
 }
 
 // FirstAddr returns the first usable address of the subnet p: the one after the
-// network's own.
-func FirstAddr(p netip.Prefix) netip.Addr { return p.Masked().Addr().Next() }
+// network's own. A subnet of one or two addresses has none of its own (RFC 3021,
+// RFC 6164), so the first of them is usable. A p that is not valid has none: the
+// zero Addr.
+func FirstAddr(p netip.Prefix) netip.Addr {
+	first := p.Masked().Addr()
+	if first.IsValid() && p.Bits() < first.BitLen()-1 {
+		return first.Next()
+	}
+	return first
+}
 
 // LastAddr returns the last usable address of the subnet p: for IPv4 the one
-// before the broadcast address.
+// before the broadcast address, which a subnet of one or two addresses does not
+// have. A p that is not valid has none: the zero Addr.
 func LastAddr(p netip.Prefix) netip.Addr {
+	if !p.IsValid() {
+		return netip.Addr{}
+	}
 	a := p.Masked().Addr().AsSlice()
 	for bit := p.Bits(); bit < len(a)*8; bit++ {
 		a[bit/8] |= 0x80 >> (bit % 8)

@@ -53,7 +53,7 @@ func (k *kit) poll(what string, fn func() bool) {
 	k.Helper()
 	for pause := 10 * time.Microsecond; !fn(); pause = min(2*pause, time.Millisecond) {
 		if k.ctx.Err() != nil {
-			k.Fatalf("%s: has not happened in %v", what, patience)
+			k.Fatalf("%s: has not happened in %v", what, k.h.Patience)
 		}
 		time.Sleep(pause)
 	}
@@ -65,7 +65,7 @@ func receive[T any](k *kit, what string, c <-chan T) (v T) {
 	select {
 	case v = <-c:
 	case <-k.ctx.Done():
-		k.Fatalf("%s: has not happened in %v", what, patience)
+		k.Fatalf("%s: has not happened in %v", what, k.h.Patience)
 	}
 	return v
 }

@@ -35,6 +35,8 @@ type Harness struct {
 	// MaxQueue is the largest number of frames that may wait unread at an
 	// interface. Zero: 16384.
 	MaxQueue int
+	// Patience is how long a case may take. Zero: 30 seconds.
+	Patience time.Duration
 }
 
 // A testCase is one promise. rule is printed when the case fails.
@@ -51,6 +53,9 @@ type testCase struct {
 func TestDriver(t *testing.T, h Harness) {
 	if h.MaxQueue == 0 {
 		h.MaxQueue = 16384
+	}
+	if h.Patience == 0 {
+		h.Patience = 30 * time.Second
 	}
 	for _, group := range []struct {
 		name  string
@@ -90,13 +95,10 @@ func runCase(t *testing.T, h Harness, c testCase) {
 			goleak.VerifyNone(t, before)
 		}
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), h.Patience)
 	t.Cleanup(cancel)
 	c.run(&kit{T: t, h: h, ctx: ctx})
 }
-
-// patience is how long a case waits for what must happen, as a whole.
-const patience = 30 * time.Second
 
 // moment is how long a case watches for what must not happen. A driver that is
 // right never fails for it being too short.
