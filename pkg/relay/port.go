@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+	"golang.org/x/sys/unix"
 )
 
 // Kinds of framing, as Port.Kind returns them.
@@ -57,12 +58,20 @@ type Port interface {
 // SOCK_DGRAM socket. maxFrame is the largest frame in bytes. The port owns f's
 // descriptor: f is closed, also when NewDatagramPort fails.
 func NewDatagramPort(f *os.File, maxFrame int) (Port, error) {
-	return newPort(f, maxFrame, KindDatagram)
+	s, err := fromFile(f, maxFrame, unix.SOCK_DGRAM)
+	if err != nil {
+		return nil, fmt.Errorf("datagram port: %w", err)
+	}
+	return newDgramPort(s, false), nil
 }
 
 // NewStreamPort returns the port of f, one end of a connected SOCK_STREAM
 // socket, AF_UNIX or TCP. maxFrame is the largest frame in bytes. The port owns
 // f's descriptor: f is closed, also when NewStreamPort fails.
 func NewStreamPort(f *os.File, maxFrame int) (Port, error) {
-	return newPort(f, maxFrame, KindStream)
+	s, err := fromFile(f, maxFrame, unix.SOCK_STREAM)
+	if err != nil {
+		return nil, fmt.Errorf("stream port: %w", err)
+	}
+	return newStreamPort(s), nil
 }

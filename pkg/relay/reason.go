@@ -14,6 +14,7 @@ const (
 	ReasonNoPeer                      // no guest is there
 	ReasonPeerFull                    // the guest's queue stayed full
 	ReasonPeerGone                    // the guest went while the frame was on its way
+	ReasonPeerError                   // the guest's socket refused the frame otherwise
 	ReasonOtherPeer                   // from a second guest while the first is alive
 	ReasonUnnamed                     // from a socket without a name, which cannot be answered
 	ReasonOutOfStep                   // a stream announced an impossible length
@@ -35,6 +36,7 @@ var reasonText = [numReasons]string{
 	ReasonNoPeer:        "no-peer",
 	ReasonPeerFull:      "peer-full",
 	ReasonPeerGone:      "peer-gone",
+	ReasonPeerError:     "peer-error",
 	ReasonOtherPeer:     "other-peer",
 	ReasonUnnamed:       "unnamed-peer",
 	ReasonOutOfStep:     "out-of-step",

@@ -1,9 +1,11 @@
 package relay
 
 import (
-	"errors"
+	"fmt"
+	"io"
 	"net"
-	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
@@ -64,39 +66,118 @@ type Direction struct {
 
 // A Relay moves frames between an interface and the guest behind it. Its methods
 // may be called from several goroutines at once.
-type Relay struct{}
+//
+//	goroutine                     does
+//	----------------------------  ------------------------------------------------
+//	the device's handler          pump: interface → guest
+//	one a port, while it is peer  serve: guest → stages → interface
+//	one a named datagram socket   the same, for whoever is its peer
+//	one a stream listener         accept
+//
+// Lock order: events, mu; up alone; a port's own locks last.
+type Relay struct {
+	ifc *vmnet.Interface
+	cfg Config
+	max int // the largest frame in bytes
+
+	fromGuest, toGuest counters
+	answered, refused  atomic.Uint64
+
+	peer    atomic.Pointer[peer]
+	closing atomic.Bool
+	down    downward // used by the handler only
+	up      upward
+
+	events sync.Mutex // held while the peer changes and OnPeer is told
+	mu     sync.Mutex // guards all following, and changes of peer
+	closed bool
+	ears   []io.Closer // the listeners
+
+	wg   sync.WaitGroup // every goroutine of the relay; Add under mu
+	once sync.Once      // Close
+}
 
 // New returns a relay for ifc and takes over its events (SetEventHandler). It
 // does not own ifc: the caller closes it after the relay. Without a peer frames
 // of the interface are dropped.
-func New(ifc *vmnet.Interface, cfg Config) (*Relay, error) { return nil, errors.ErrUnsupported }
-
-// Attach makes p the peer at once; the peer before it, if any, is closed. The
-// relay owns p. via is what Peer and PeerEvent tell ("fd"). After Close, p is
-// closed at once.
-func (r *Relay) Attach(p Port, via string) {}
-
-// ListenDatagram takes peers from c, a named AF_UNIX SOCK_DGRAM socket: whoever
-// sends a datagram becomes the peer. It owns c, also when it fails; the socket's
-// file is the caller's to remove.
-func (r *Relay) ListenDatagram(c *net.UnixConn) error { return errors.ErrUnsupported }
-
-// ListenStream takes peers from l. It owns l, also when it fails; the socket's
-// file is the caller's to remove.
-func (r *Relay) ListenStream(l *net.UnixListener) error { return errors.ErrUnsupported }
+func New(ifc *vmnet.Interface, cfg Config) (*Relay, error) {
+	if cfg.ProbeMAC == nil {
+		cfg.ProbeMAC = ifc.MAC()
+	}
+	if cfg.PeerWait == 0 {
+		cfg.PeerWait = defaultPeerWait
+	}
+	if cfg.InterfaceWait == 0 {
+		cfg.InterfaceWait = defaultInterfaceWait
+	}
+	r := &Relay{ifc: ifc, cfg: cfg, max: ifc.MaxPacketSize()}
+	r.down.init(ifc.Info())
+	r.up.init(r)
+	if err := ifc.SetEventHandler(r.pump); err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
+	}
+	return r, nil
+}
 
 // Peer tells who is the peer now.
-func (r *Relay) Peer() PeerInfo { return PeerInfo{} }
+func (r *Relay) Peer() PeerInfo {
+	p := r.peer.Load()
+	if p == nil {
+		return PeerInfo{}
+	}
+	return PeerInfo{Connected: true, Via: p.via, Since: p.since}
+}
 
 // Stats returns the counters.
-func (r *Relay) Stats() Stats { return Stats{} }
+func (r *Relay) Stats() Stats {
+	return Stats{
+		FromGuest: r.fromGuest.snapshot(),
+		ToGuest:   r.toGuest.snapshot(),
+		Answered:  r.answered.Load(),
+		Refused:   r.refused.Load(),
+	}
+}
 
 // Close ends the relay: it stops the interface's events, closes the peer and the
 // listeners, and waits until no goroutine of the relay is left. It does not close
-// the interface. It is idempotent.
-func (r *Relay) Close() error { return nil }
+// the interface. OnPeer is not told of the end. It is idempotent.
+func (r *Relay) Close() error {
+	r.once.Do(func() {
+		r.stop()
+		_ = r.ifc.SetEventHandler(nil) // fails only when the interface is closed
+		r.wg.Wait()
+	})
+	return nil
+}
 
-func newPort(f *os.File, maxFrame int, kind string) (Port, error) { return nil, errors.ErrUnsupported }
+// stop closes everything that a goroutine of the relay may wait for. It waits
+// for none of them, so they may call it.
+func (r *Relay) stop() {
+	r.closing.Store(true)
+	r.mu.Lock()
+	ears, p := r.ears, r.peer.Load()
+	r.ears, r.closed = nil, true
+	r.peer.Store(nil)
+	r.mu.Unlock()
+	for _, l := range ears {
+		_ = l.Close() // nothing is lost with a listener
+	}
+	if p != nil {
+		_ = p.link.Close()
+	}
+}
 
-// BatchLen returns how many frames of at most maxFrame bytes are moved at once.
-func BatchLen(maxFrame int) int { return min(64, max(16, 256<<10/max(maxFrame, 1))) }
+// start runs fn in a goroutine that Close joins, unless the relay is closed. l,
+// if not nil, is closed by stop.
+func (r *Relay) start(l io.Closer, fn func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	if l != nil {
+		r.ears = append(r.ears, l)
+	}
+	r.wg.Go(fn)
+	return true
+}

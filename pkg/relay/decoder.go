@@ -1,0 +1,94 @@
+package relay
+
+import (
+	"encoding/binary"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// prefixLen is the length of the length before each frame of a stream, in bytes.
+const prefixLen = 4
+
+// readAhead is the least room of a Decoder in bytes: larger reads than this are
+// no faster (measured: 128 KiB and 512 KiB alike).
+const readAhead = 128 << 10
+
+// A Decoder takes a stream of length-prefixed frames apart. It does no input
+// itself: read into Room, tell how much with Fill, take frames with Next until
+// there is none.
+//
+//	n, err := conn.Read(d.Room())
+//	d.Fill(n)
+//	for frame, why, ok := d.Next(); ok; frame, why, ok = d.Next() { … }
+type Decoder struct {
+	max  int    // the largest frame that is passed on
+	buf  []byte // holds the bytes [r, w) that are not decoded yet
+	r, w int
+	skip int  // bytes of a refused frame that are still to come
+	dead bool // out of step
+}
+
+// NewDecoder returns a decoder for frames of at most maxFrame bytes.
+func NewDecoder(maxFrame int) *Decoder {
+	size := max(readAhead, 4*(prefixLen+maxFrame))
+	return &Decoder{max: maxFrame, buf: make([]byte, size)}
+}
+
+// Room returns where the next bytes of the stream go; it is never empty after
+// Next returned ok == false. It makes the frames that Next returned invalid.
+func (d *Decoder) Room() []byte {
+	switch {
+	case d.r == d.w:
+		d.r, d.w = 0, 0
+	case d.r > 0:
+		d.w = copy(d.buf, d.buf[d.r:d.w])
+		d.r = 0
+	}
+	return d.buf[d.w:]
+}
+
+// Fill says that n bytes were read into Room.
+func (d *Decoder) Fill(n int) { d.w += n }
+
+// Next returns the next frame, which is valid until Room is called. ok is false
+// when more bytes are needed first. A frame that is refused comes as nil with
+// the reason; after ReasonOutOfStep the stream has no meaning any more, and
+// Next returns nothing else.
+func (d *Decoder) Next() (frame []byte, why Reason, ok bool) {
+	if d.dead {
+		return nil, ReasonOutOfStep, true
+	}
+	if d.skip > 0 {
+		n := min(d.skip, d.w-d.r)
+		d.skip -= n
+		d.r += n
+	}
+	if d.w-d.r < prefixLen {
+		return nil, ReasonNone, false
+	}
+	size := binary.BigEndian.Uint32(d.buf[d.r:])
+	switch limit := max(MaxStreamFrame, d.max); {
+	case uint64(size) > uint64(limit):
+		d.dead = true
+		return nil, ReasonOutOfStep, true
+	case int(size) > d.max:
+		d.refuse(int(size))
+		return nil, ReasonTooBig, true
+	case size < vmnet.HeaderLen:
+		d.refuse(int(size))
+		return nil, ReasonRunt, true
+	}
+	end := d.r + prefixLen + int(size)
+	if end > d.w {
+		return nil, ReasonNone, false
+	}
+	frame = d.buf[d.r+prefixLen : end : end]
+	d.r = end
+	return frame, ReasonNone, true
+}
+
+// refuse passes over a prefix and the size bytes after it, come or still to come.
+func (d *Decoder) refuse(size int) {
+	d.r += prefixLen
+	d.skip = size
+}

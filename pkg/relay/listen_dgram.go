@@ -1,0 +1,168 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// probeEvery is how often a newcomer on the named datagram socket makes the relay
+// ask whether the peer is still there.
+const probeEvery = 100 * time.Millisecond
+
+// ListenDatagram takes peers from c, a named AF_UNIX SOCK_DGRAM socket: whoever
+// sends a frame, or the greeting, becomes the peer. It owns c, also when it
+// fails; the socket's file is the caller's to remove.
+//
+// The socket stays unconnected: one that is connected refuses all others with
+// EPERM (unix(7)), also after the peer has died.
+func (r *Relay) ListenDatagram(c *net.UnixConn) error { return r.listenDatagram(c, false) }
+
+func (r *Relay) listenDatagram(c *net.UnixConn, plain bool) error {
+	if a, ok := c.LocalAddr().(*net.UnixAddr); !ok || a.Net != "unixgram" || a.Name == "" {
+		_ = c.Close()
+		return fmt.Errorf("relay: listen: want a named datagram socket, not %v: %w", c.LocalAddr(), os.ErrInvalid)
+	}
+	_ = c.SetWriteBuffer(socketBuffer) // less is slower, not wrong
+	_ = c.SetReadBuffer(socketBuffer)
+	s, err := newSock(c, r.max)
+	if err != nil {
+		return fmt.Errorf("relay: listen: %w", err)
+	}
+	s.countInto(&r.fromGuest.drops, r.cfg.PeerWait)
+	l := &dgramListener{r: r, s: s, plain: plain}
+	l.out.init(s, plain)
+	if !r.start(l, l.run) {
+		_ = l.Close()
+		return fmt.Errorf("relay: listen: %w", net.ErrClosed)
+	}
+	return nil
+}
+
+// A dgramListener is a named datagram socket. Its peers share it, one after
+// another.
+type dgramListener struct {
+	r     *Relay
+	s     *sock
+	plain bool
+	out   dgramWriter
+
+	// Used by run only.
+	in        dgramReader
+	bufs      [][]byte
+	frames    [][]byte // of the batch, all from who
+	who       *peer
+	whoAddr   *rawAddr // nil unless who is a peer of this socket
+	nextProbe time.Time
+}
+
+// Close implements io.Closer.
+func (l *dgramListener) Close() error { return l.s.close() }
+
+// run reads until the socket is closed. Buffers come with the first datagram:
+// most attachments never see one here.
+func (l *dgramListener) run() {
+	if !l.readable() {
+		return
+	}
+	l.in.init(l.s, true, l.plain)
+	l.bufs = NewBuffers(BatchLen(l.r.max), l.r.max)
+	l.frames = make([][]byte, 0, len(l.bufs))
+	for {
+		got, err := l.in.read(l.bufs)
+		switch {
+		case err == nil:
+			l.batch(got)
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			time.Sleep(acceptPause) // a want of memory at most: the socket is ours
+		}
+	}
+}
+
+// readable waits for a datagram without taking it.
+func (l *dgramListener) readable() bool {
+	err := l.s.raw.Read(func(fd uintptr) bool {
+		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds[:], 0)
+		return err != nil || n > 0
+	})
+	return err == nil
+}
+
+// batch hands datagrams on, in runs from one sender.
+func (l *dgramListener) batch(got []received) {
+	for i := range got {
+		g := &got[i]
+		msg := l.bufs[i][:min(g.size, len(l.bufs[i]))]
+		why := judge(msg, g.size, l.r.max)
+		if why == ReasonNone || why == ReasonGreeting {
+			if no := l.turnTo(&g.from); no != ReasonNone {
+				why = no
+			}
+		}
+		if why != ReasonNone {
+			l.r.fromGuest.drops.add(why, 1)
+			continue
+		}
+		l.frames = append(l.frames, msg)
+	}
+	l.flush()
+}
+
+// flush hands on what has been gathered.
+func (l *dgramListener) flush() {
+	l.r.upBatch(l.who, l.frames)
+	l.frames = l.frames[:0]
+}
+
+// turnTo makes from the sender of what is gathered next, and the peer if it may
+// be. It returns why it may not.
+func (l *dgramListener) turnTo(from *rawAddr) Reason {
+	if cur := l.r.peer.Load(); cur != nil && cur == l.who && from.equal(l.whoAddr) {
+		return ReasonNone
+	}
+	l.flush()
+	if !from.named() {
+		return ReasonUnnamed
+	}
+	cur := l.r.peer.Load()
+	if cur != nil {
+		now := time.Now()
+		if now.Before(l.nextProbe) {
+			return ReasonOtherPeer
+		}
+		l.nextProbe = now.Add(probeEvery)
+	}
+	cur, ok := l.r.vacant()
+	if !ok {
+		return ReasonOtherPeer
+	}
+	addr := *from
+	np := &peer{link: &namedLink{l: l, addr: &addr}, via: KindDatagram, since: time.Now()}
+	if !l.r.replace(np, cur, false, nil) {
+		return ReasonOtherPeer
+	}
+	l.who, l.whoAddr = np, &addr
+	return ReasonNone
+}
+
+// A namedLink is the way to one name.
+type namedLink struct {
+	l    *dgramListener
+	addr *rawAddr
+}
+
+// WriteBatch implements link.
+func (n *namedLink) WriteBatch(frames [][]byte) (int, error) { return n.l.out.write(frames, n.addr) }
+
+// Close implements link. The socket stays open for the next peer.
+func (n *namedLink) Close() error { return nil }
+
+// alive implements prober.
+func (n *namedLink) alive([]byte) bool { return n.addr.alive() }

@@ -1,0 +1,123 @@
+package relay
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// A link is the way to a peer: a Port, or one name on a named datagram socket.
+type link interface {
+	WriteBatch(frames [][]byte) (n int, err error)
+	Close() error
+}
+
+// A prober can tell whether somebody is at the other end, without waiting. probe
+// is a frame that it may send to find out.
+type prober interface {
+	alive(probe []byte) bool
+}
+
+// An accountant counts refused messages where it is told, and waits as long.
+type accountant interface {
+	countInto(d *drops, wait time.Duration)
+}
+
+// A peer is the guest's side of the relay for as long as it is the same one.
+type peer struct {
+	link  link
+	via   string
+	since time.Time
+}
+
+// Attach makes p the peer at once; the peer before it, if any, is closed. The
+// relay owns p. via is what Peer and PeerEvent tell ("fd"). After Close, p is
+// closed at once.
+func (r *Relay) Attach(p Port, via string) {
+	r.admit(p, via, nil, true)
+}
+
+// admit makes the port p the peer in the place of over, or of anyone, and serves
+// it. Otherwise it closes p and returns false.
+func (r *Relay) admit(p Port, via string, over *peer, anyone bool) bool {
+	if a, ok := p.(accountant); ok {
+		a.countInto(&r.fromGuest.drops, r.cfg.PeerWait)
+	}
+	np := &peer{link: p, via: via, since: time.Now()}
+	if r.replace(np, over, anyone, func() { r.serve(np, p) }) {
+		return true
+	}
+	_ = p.Close()
+	return false
+}
+
+// replace makes np the peer, if over is the peer now or whoever is, closes the
+// old one and tells of both. serve, if any, runs in a goroutine from then on.
+func (r *Relay) replace(np, over *peer, anyone bool, serve func()) bool {
+	r.events.Lock()
+	defer r.events.Unlock()
+	r.mu.Lock()
+	old := r.peer.Load()
+	if r.closed || !anyone && old != over {
+		r.mu.Unlock()
+		return false
+	}
+	r.peer.Store(np)
+	if serve != nil {
+		r.wg.Go(serve)
+	}
+	r.mu.Unlock()
+	if old != nil {
+		_ = old.link.Close() // its reader ends with net.ErrClosed, and is no event
+		r.tell(PeerEvent{Via: old.via})
+	}
+	r.tell(PeerEvent{Connected: true, Via: np.via})
+	return true
+}
+
+// lost ends p, if it is still the peer, because of err.
+func (r *Relay) lost(p *peer, err error) {
+	r.events.Lock()
+	defer r.events.Unlock()
+	r.mu.Lock()
+	was := r.peer.CompareAndSwap(p, nil)
+	r.mu.Unlock()
+	_ = p.link.Close()
+	if !was {
+		return
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, ErrPeerGone) {
+		err = nil
+	}
+	r.tell(PeerEvent{Via: p.via, Err: err})
+}
+
+// tell calls OnPeer; the caller holds events.
+func (r *Relay) tell(e PeerEvent) {
+	if r.cfg.OnPeer != nil && !r.closing.Load() {
+		r.cfg.OnPeer(e)
+	}
+}
+
+// vacant returns the peer and whether a newcomer may take its place: when there
+// is none, or when it is gone. It may send the peer a probe.
+func (r *Relay) vacant() (*peer, bool) {
+	p := r.peer.Load()
+	if p == nil {
+		return nil, true
+	}
+	a, ok := p.link.(prober)
+	return p, ok && !a.alive(r.probe())
+}
+
+// probe returns a frame that no guest minds: the EtherType is the first of those
+// that IEEE 802 (clause 9.2.3) gives to local experiments.
+func (r *Relay) probe() []byte {
+	const minFrame = 60 // bytes, without frame check sequence (IEEE 802.3, 4A.4.2)
+	f := make([]byte, minFrame)
+	copy(f, r.cfg.ProbeMAC)
+	copy(f[6:], net.HardwareAddr{0x02, 'v', 'm', 'n', 'e', 't'})
+	f[12], f[13] = 0x88, 0xb5
+	return f
+}
