@@ -1,0 +1,219 @@
+//go:build (darwin || linux) && (amd64 || arm64)
+
+package framework
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ebitengine/purego"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// driver implements vmnet.Driver, vmnet.BridgeLister, Joiner and Inspector.
+type driver struct {
+	cfg       Config
+	api       *api
+	guard     guard
+	root      bool
+	truncated atomic.Int64
+
+	mu         sync.Mutex // guards all following fields
+	networks   map[*network]struct{}
+	interfaces int
+}
+
+var (
+	_ vmnet.Driver       = (*driver)(nil)
+	_ vmnet.BridgeLister = (*driver)(nil)
+	_ Joiner             = (*driver)(nil)
+	_ Inspector          = (*driver)(nil)
+)
+
+// newDriver loads the library and resolves the symbols.
+func newDriver(cfg Config) (vmnet.Driver, error) {
+	paths := oneLibrary(cfg.Library)
+	if cfg.Library == "" {
+		var err error
+		if paths, err = libraries(); err != nil {
+			return nil, err
+		}
+	}
+	a, err := openLibraries(paths)
+	if err != nil {
+		return nil, fmt.Errorf("driver vmnet: %w", err)
+	}
+	initBridge()
+	d := &driver{cfg: cfg, api: a, root: os.Geteuid() == 0, networks: make(map[*network]struct{})}
+	d.guard.log = cfg.Log
+	return d, nil
+}
+
+// Stats implements Inspector.
+func (d *driver) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return Stats{
+		Networks: len(d.networks), Interfaces: d.interfaces,
+		Hung: d.guard.hung.Load(), HungTotal: d.guard.total.Load(), Late: d.guard.late.Load(),
+		Panics: bridge.panics.Load(), Truncated: d.truncated.Load(),
+		Handles: int(bridge.count.Load()), Blocks: bridge.live.Load(),
+	}
+}
+
+// Open implements vmnet.Driver.
+func (d *driver) Open(ctx context.Context, cfg vmnet.NetworkConfig) (vmnet.Network, error) {
+	return d.open(ctx, cfg, func(n *network) error { return n.create(ctx) })
+}
+
+// Join implements Joiner.
+func (d *driver) Join(ctx context.Context, cfg vmnet.NetworkConfig, serialization []byte) (vmnet.Network, error) {
+	if !d.api.modern() || !have(d.api.netJoin, d.api.dictSetData) {
+		return nil, missingLogical("joining a network")
+	}
+	return d.open(ctx, cfg, func(n *network) error {
+		if n.kind != logical {
+			return invalid("network %s: not one that can be joined: bridged, or with a gateway or range of its own", cfg.Name)
+		}
+		return n.join(ctx, serialization)
+	})
+}
+
+// open makes a network and has create give it its reference.
+func (d *driver) open(ctx context.Context, cfg vmnet.NetworkConfig, create func(*network) error) (vmnet.Network, error) {
+	k := d.kind(cfg)
+	cfg, err := complete(cfg, k)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := d.cfg.Options[cfg.Name]; ok && k != logical {
+		return nil, missingLogical("options of network " + cfg.Name)
+	}
+	if err := d.checkUplink(ctx, cfg); err != nil {
+		return nil, err
+	}
+	n := newNetwork(d, cfg, k)
+	if err := d.register(n); err != nil {
+		return nil, err
+	}
+	if err := create(n); err != nil {
+		d.forget(n)
+		return nil, err
+	}
+	return n, nil
+}
+
+// kind decides how cfg is made. Logical networks have no bridged mode, their
+// gateway is the first address, and the range of their DHCP server cannot be
+// chosen; everything else is left to the older calls.
+func (d *driver) kind(cfg vmnet.NetworkConfig) kind {
+	first := !cfg.Gateway.IsValid() || !cfg.Subnet.IsValid() || cfg.Gateway == vmnet.FirstAddr(cfg.Subnet)
+	switch {
+	case cfg.Mode == vmnet.Bridged || cfg.RangeEnd.IsValid():
+		return classic
+	case first && d.api.modern() && !d.cfg.Classic:
+		return logical
+	case cfg.Mode == vmnet.Host && (cfg.Subnet.IsValid() || cfg.Layer2) &&
+		supports("", d.api.keyNetID, d.api.keyHostIP, d.api.keyHostMask) == nil:
+		return classicH
+	}
+	return classic
+}
+
+func missingLogical(feature string) error {
+	return &UnsupportedError{Feature: feature, Symbol: callCreate, Since: "26.0"}
+}
+
+// register notes n, unless it would be on one bridge with a network that it must
+// not meet. The framework lets one subnet serve one mode at a time, and segments
+// of 64 KiB are off for all of a bridge as soon as one interface has none
+// (vmnet-helper, docs/performance.md).
+func (d *driver) register(n *network) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for o := range d.networks {
+		a, b := n.info.NetworkConfig, o.cfg
+		switch {
+		case a.Mode == vmnet.Bridged && b.Mode == vmnet.Bridged && a.Uplink == b.Uplink,
+			n.kind == classic && o.kind == classic && a.Mode == b.Mode && !a.Subnet.IsValid() && !b.Subnet.IsValid():
+			if a.Offload != b.Offload {
+				return invalid("offload %t: network %s on the same bridge has offload %t: one interface without it turns it off for all", a.Offload, b.Name, b.Offload)
+			}
+		case a.Mode != vmnet.Bridged && b.Mode != vmnet.Bridged && overlap(a.Subnet, b.Subnet):
+			return invalid("subnet %s: network %s has %s", a.Subnet, b.Name, b.Subnet)
+		}
+	}
+	d.networks[n] = struct{}{}
+	return nil
+}
+
+func overlap(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }
+
+func (d *driver) forget(n *network) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.networks, n)
+}
+
+// acquire takes one of the interfaces that there may be.
+func (d *driver) acquire() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.interfaces >= d.cfg.MaxInterfaces {
+		return fmt.Errorf("%d interfaces: the framework allows no more: %w", d.interfaces, vmnet.Failure)
+	}
+	d.interfaces++
+	return nil
+}
+
+func (d *driver) yield() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.interfaces--
+}
+
+// checkUplink refuses an uplink that the system would refuse with a bare 1001.
+func (d *driver) checkUplink(ctx context.Context, cfg vmnet.NetworkConfig) error {
+	if cfg.Mode != vmnet.Bridged || d.api.copyInterfaces == 0 {
+		return nil
+	}
+	names, err := d.BridgeableInterfaces(ctx)
+	if err != nil {
+		return err
+	}
+	if len(names) != 0 && !slices.Contains(names, cfg.Uplink) {
+		return invalid("uplink %q: want one of %q", cfg.Uplink, names)
+	}
+	return nil
+}
+
+// BridgeableInterfaces implements vmnet.BridgeLister. It needs no privilege.
+func (d *driver) BridgeableInterfaces(ctx context.Context) ([]string, error) {
+	if d.api.copyInterfaces == 0 {
+		return nil, &UnsupportedError{Feature: "list of bridgeable interfaces", Symbol: callList, Since: "10.15"}
+	}
+	type answer struct {
+		names []string
+		ok    bool
+	}
+	v, err := do(ctx, &d.guard, callList, d.cfg.StartTimeout, func() answer {
+		list, _, _ := purego.SyscallN(d.api.copyInterfaces)
+		if list == 0 {
+			return answer{}
+		}
+		defer purego.SyscallN(d.api.xpcRelease, list)
+		return answer{d.api.strings(list), true}
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if !v.ok {
+		return nil, &StatusError{Call: callList, Code: vmnet.Failure, Hint: "no list"}
+	}
+	return v.names, nil
+}

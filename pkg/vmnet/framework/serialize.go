@@ -1,0 +1,82 @@
+//go:build (darwin || linux) && (amd64 || arm64)
+
+package framework
+
+import (
+	"context"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+var _ Serializer = (*network)(nil)
+
+// serializationKey is the only key of a serialized network's dictionary
+// (vmnet-broker 1fa7ae8; 120 bytes of data on macOS 26).
+const serializationKey = "networkSerialization"
+
+// serialized is the answer of vmnet_network_copy_serialization.
+type serialized struct {
+	data []byte
+	code vmnet.Code
+}
+
+// Serialize implements Serializer.
+func (n *network) Serialize(ctx context.Context) ([]byte, error) {
+	d := n.drv
+	if n.kind != logical || !have(d.api.netSerialize, d.api.dictGetData) {
+		return nil, missingLogical("serializing a network")
+	}
+	if err := n.begin(); err != nil {
+		return nil, err
+	}
+	defer n.starts.Done()
+	s, err := do(ctx, &d.guard, callSerialize, d.cfg.StartTimeout, n.serialize, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(callSerialize, s.code); err != nil {
+		return nil, err
+	}
+	if len(s.data) == 0 {
+		return nil, &StatusError{Call: callSerialize, Code: vmnet.Failure, Hint: "no data under " + serializationKey}
+	}
+	return s.data, nil
+}
+
+func (n *network) serialize() serialized {
+	a := n.drv.api
+	ref := n.use()
+	defer n.unref()
+	status := new(uint32)
+	obj, _, _ := purego.SyscallN(a.netSerialize, ref, uintptr(unsafe.Pointer(status)))
+	if obj == 0 {
+		return serialized{code: vmnet.Code(*status)}
+	}
+	defer purego.SyscallN(a.xpcRelease, obj)
+	size := new(uintptr)
+	data, _, _ := purego.SyscallN(a.dictGetData, obj, uintptr(unsafe.Pointer(cString(serializationKey))), uintptr(unsafe.Pointer(size)))
+	if data == 0 {
+		return serialized{code: vmnet.Code(*status)}
+	}
+	return serialized{append([]byte(nil), unsafe.Slice((*byte)(cptr(data)), *size)...), vmnet.Code(*status)}
+}
+
+// join opens a network that another process made.
+func (n *network) join(ctx context.Context, data []byte) error {
+	if len(data) == 0 {
+		return invalid("serialization: it is empty")
+	}
+	a := n.drv.api
+	return n.adopt(ctx, callJoin, func() created {
+		d := a.newDict()
+		defer d.release()
+		purego.SyscallN(a.dictSetData, d.obj, uintptr(unsafe.Pointer(cString(serializationKey))),
+			uintptr(unsafe.Pointer(unsafe.SliceData(data))), uintptr(len(data)))
+		return n.made(callJoin, func(status *uint32) uintptr {
+			r, _, _ := purego.SyscallN(a.netJoin, d.obj, uintptr(unsafe.Pointer(status)))
+			return r
+		})
+	})
+}
