@@ -71,6 +71,7 @@ type AttachRequest struct {
 	MAC       string      `json:"mac,omitempty"`    // wanted; made from the identity when empty
 	IPs       []string    `json:"ips,omitempty"`    // wanted, "192.168.127.9" or with "/24"
 	Hostname  string      `json:"hostname,omitempty"`
+	DNS       DNS         `json:"dns,omitzero"`      // for this guest; each part that is set stands in for Network.DNS's
 	Sandbox   string      `json:"sandbox,omitempty"` // CNI_NETNS as given, for people
 }
 

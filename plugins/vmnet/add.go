@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/vmnet-cni/vmnet/pkg/handover"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// add makes the attachment: all input is checked, then the runtime's socket is
+// connected, then the shim is asked, then the frame fd is pushed, then the
+// result is built. What fails after the shim made the attachment takes it back.
+func add(c *call) (out output, err error) {
+	prev, err := prevResult(c.conf)
+	if err != nil {
+		return out, err
+	}
+	if err := notThere(prev, c.env); err != nil {
+		return out, err
+	}
+	want := c.conf.wanted
+	if err := want.parseArgs(c.env.Args); err != nil {
+		return out, err
+	}
+	if err := want.check(c.conf.Spec); err != nil {
+		return out, err
+	}
+	conn, err := runtimeSocket(c.ctx, c.env.NetNS)
+	if err != nil {
+		return out, err
+	}
+	if conn != nil {
+		defer conn.Close()
+	}
+	client, err := c.ensure(c.conf.Shim.Spawn)
+	if err != nil {
+		return out, err
+	}
+	defer client.Close()
+
+	a, err := c.attach(client, want)
+	if err != nil {
+		return out, err
+	}
+	detach := func(ctx context.Context) error {
+		return client.Detach(ctx, a.Network, a.ContainerID, a.IfName)
+	}
+	done := false
+	defer func() {
+		if !done { // also when something panics
+			err = undoing(c.ctx, err, detach)
+		}
+	}()
+	if conn != nil {
+		if err := c.push(client, conn); err != nil {
+			return out, err
+		}
+	}
+	res := buildResult(a, c.env, prev, c.conf.Spec.DNS, want.DNS)
+	if out.doc, err = encodeResult(res, c.conf.CNIVersion); err != nil {
+		return out, err
+	}
+	done = true
+	c.logAttachment(a, conn != nil)
+	out.undo = func() { _ = undoing(c.ctx, nil, detach) } // the error that led here is reported
+	return out, nil
+}
+
+// ensure returns a client for the shim, which it starts if spawn is true.
+func (c *call) ensure(spawn bool) (*shim.Client, error) {
+	return shim.Ensure(c.ctx, shim.EnsureConfig{
+		Address: c.conf.Shim.Address,
+		Binary:  c.conf.Shim.Binary,
+		Spawn:   spawn,
+		Timeout: c.conf.Shim.Timeout,
+	})
+}
+
+// attach asks the shim. The random request ID makes a second ADD of the same
+// interface differ from the first, so that it is refused and the first stays.
+func (c *call) attach(client *shim.Client, want wanted) (shim.Attachment, error) {
+	start := time.Now()
+	a, err := client.Attach(c.ctx, c.conf.Name, c.env.ContainerID, c.env.IfName, shim.AttachRequest{
+		RequestID: rand.Text(),
+		Network:   c.conf.Spec,
+		Frames:    c.conf.Frames,
+		MAC:       want.MAC,
+		IPs:       want.IPs,
+		DNS:       want.DNS,
+		Hostname:  want.Hostname,
+		Sandbox:   c.env.NetNS,
+	})
+	if err != nil && shim.CodeOf(err) == shim.CodeUnavailable && !errors.Is(err, shim.ErrNotRunning) {
+		err = undoing(c.ctx, err, func(ctx context.Context) error { return c.detachIfOurs(ctx, client, start) })
+	}
+	return a, err
+}
+
+// detachIfOurs deletes an attachment whose request got no answer. One that was
+// there before stays: its ADD succeeded.
+func (c *call) detachIfOurs(ctx context.Context, client *shim.Client, start time.Time) error {
+	a, err := client.Attachment(ctx, c.conf.Name, c.env.ContainerID, c.env.IfName)
+	if err != nil || a.Created.Before(start) || a.Sandbox != c.env.NetNS {
+		return nil // nothing to take back, or nobody to ask: the runtime sends DEL
+	}
+	return client.Detach(ctx, a.Network, a.ContainerID, a.IfName)
+}
+
+// push gives the frame fd to the runtime that listens at CNI_NETNS.
+func (c *call) push(client *shim.Client, conn *net.UnixConn) error {
+	m, f, err := client.Frames(c.ctx, c.conf.Name, c.env.ContainerID, c.env.IfName)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = handover.Send(c.ctx, conn, m, f)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return errorf(codeTryAgain, "hand frame fd to CNI_NETNS %q: %w", c.env.NetNS, err)
+	}
+	return errorf(codeHandover, "hand frame fd to CNI_NETNS %q: %w", c.env.NetNS, err)
+}
+
+// logAttachment adds to the log line what ADD made.
+func (c *call) logAttachment(a shim.Attachment, pushed bool) {
+	c.log.set("mac", a.MAC)
+	for _, ip := range a.IPs {
+		c.log.set("ip", ip.Address.String())
+	}
+	c.log.set("socket", a.SocketPath)
+	c.log.set("pushed", fmt.Sprint(pushed))
+	if c.conf.CNIVersion < "1" { // versions have one digit before each dot
+		c.log.note("cniVersion %s has no room for mtu and socketPath in the result: want 1.0.0 or newer", c.conf.CNIVersion)
+	}
+}
+
+// notThere refuses an ADD in a chain whose result has the interface already.
+func notThere(prev *types100.Result, e env) error {
+	if i := findInterface(prev, e); i != nil {
+		return errorf(codeConflict, "prevResult: interface %q of sandbox %q is there already: want another CNI_IFNAME", i.Name, i.Sandbox)
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// del deletes the attachment by network, container ID and ifname alone, so that
+// it works without prevResult, without CNI_NETNS, again, and for what was never
+// added.
+//
+// When no shim runs there may still be a lease and the record of the attachment
+// in the state directory. Then the shim is started to delete them, where the
+// configuration allows that; where it does not, DEL asks to be tried again
+// (code 11) instead of losing an address. With no such record there is nothing
+// to do.
+func del(c *call) (output, error) {
+	client, err := c.ensureForCleanup(func(d shim.Dirs) (bool, error) {
+		return d.Recorded(c.conf.Name, c.env.ContainerID, c.env.IfName)
+	})
+	if err != nil || client == nil {
+		return output{}, err
+	}
+	defer client.Close()
+	err = client.Detach(c.ctx, c.conf.Name, c.env.ContainerID, c.env.IfName)
+	if shim.CodeOf(err) == shim.CodeNotFound {
+		err = nil
+	}
+	return output{}, err
+}
+
+// ensureForCleanup returns a client, or nil when no shim runs and none is
+// needed, since nothing is recorded. A shim at an address of its own that this
+// plugin may not start has a state directory that the plugin does not know: then
+// it cannot tell.
+func (c *call) ensureForCleanup(recorded func(shim.Dirs) (bool, error)) (*shim.Client, error) {
+	client, notRunning := c.ensure(false)
+	if !errors.Is(notRunning, shim.ErrNotRunning) {
+		return client, notRunning
+	}
+	if c.conf.Shim.Address != "" && !c.conf.Shim.Spawn {
+		return nil, notRunning
+	}
+	dirs, err := shim.FindDirs()
+	if err != nil {
+		return nil, err
+	}
+	switch found, err := recorded(dirs); {
+	case err != nil:
+		return nil, err
+	case !found:
+		c.log.note("no shim is running and nothing is recorded: nothing to do")
+		return nil, nil
+	case !c.conf.Shim.Spawn:
+		return nil, notRunning
+	}
+	return c.ensure(true)
+}

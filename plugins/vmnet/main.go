@@ -1,0 +1,36 @@
+// Command vmnet is the CNI plugin that gives a virtual machine, or a container, a
+// network interface: it asks the shim to make one, returns MAC, MTU, addresses
+// and a socket in the CNI result, and hands the frame fd to a runtime that
+// listens for it.
+//
+// The plugin keeps nothing itself. Every verb is environment and standard input
+// in, one call or two to the shim, and at most one JSON document out:
+//
+//	env.go       what the CNI_ variables say
+//	config.go    the network configuration
+//	runtime.go   runtimeConfig, args and CNI_ARGS
+//	run.go       the verbs' common frame
+//	add.go, …    one file for each verb
+//	errors.go    the codes of the answers
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+func main() {
+	// A runtime that gives up on ADD should find nothing afterwards, so the
+	// usual signals end the context and the verb takes back what it did. Being
+	// notified of SIGPIPE turns the death by a closed stdout into an error.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	code := run(ctx, os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// isNamespace is false: only Linux has network namespaces.
+func isNamespace(string) bool { return false }

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/types/create"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// prevResult returns the result of the plugins before this one, or nil.
+func prevResult(c *config) (*types100.Result, error) {
+	if c.PrevResult == nil {
+		return nil, nil
+	}
+	res, err := create.Create(c.CNIVersion, c.PrevResult)
+	if err != nil {
+		return nil, errorf(codeConfig, "prevResult %s: want a result of cniVersion %s: %w", show(c.PrevResult), c.CNIVersion, err)
+	}
+	prev, err := types100.NewResultFromResult(res)
+	if err != nil {
+		return nil, errorf(codeConfig, "prevResult: %w", err)
+	}
+	return prev, nil
+}
+
+// findInterface returns the interface of e in res, or nil.
+func findInterface(res *types100.Result, e env) *types100.Interface {
+	if res == nil {
+		return nil
+	}
+	for _, i := range res.Interfaces {
+		if i != nil && i.Name == e.IfName && i.Sandbox == e.NetNS {
+			return i
+		}
+	}
+	return nil
+}
+
+// buildResult returns prev, or an empty result, with what the shim made added to
+// it. DNS of the configuration beats that of the network, and that of the
+// runtime beats both.
+func buildResult(a shim.Attachment, e env, prev *types100.Result, conf, runtime shim.DNS) *types100.Result {
+	res := &types100.Result{CNIVersion: types100.ImplementedSpecVersion}
+	if prev != nil {
+		*res = *prev
+		res.CNIVersion = types100.ImplementedSpecVersion
+	}
+	index := len(res.Interfaces)
+	res.Interfaces = append(res.Interfaces, &types100.Interface{
+		Name: e.IfName, Mac: a.MAC, Mtu: a.MTU, Sandbox: e.NetNS, SocketPath: a.SocketPath,
+	})
+	for _, name := range a.HostInterfaces {
+		if !slices.ContainsFunc(res.Interfaces, func(i *types100.Interface) bool { return i.Name == name }) {
+			res.Interfaces = append(res.Interfaces, &types100.Interface{Name: name})
+		}
+	}
+	for _, ip := range a.IPs {
+		res.IPs = append(res.IPs, &types100.IPConfig{
+			Interface: types100.Int(index), Address: ipNet(ip.Address, false), Gateway: ipOf(ip.Gateway),
+		})
+	}
+	for _, r := range a.Routes {
+		res.Routes = append(res.Routes, &types.Route{Dst: ipNet(r.Dst, true), GW: ipOf(r.GW)})
+	}
+	res.DNS = mergeDNS(res.DNS, a.DNS, conf, runtime)
+	return res
+}
+
+// mergeDNS lets each later source replace the parts that it sets. What an
+// earlier plugin of the chain found stays behind ours.
+func mergeDNS(prev types.DNS, sources ...shim.DNS) types.DNS {
+	var d types.DNS
+	for _, s := range sources {
+		if len(s.Nameservers) > 0 {
+			d.Nameservers = s.Nameservers
+		}
+		if s.Domain != "" {
+			d.Domain = s.Domain
+		}
+		if len(s.Search) > 0 {
+			d.Search = s.Search
+		}
+		if len(s.Options) > 0 {
+			d.Options = s.Options
+		}
+	}
+	d.Nameservers = union(d.Nameservers, prev.Nameservers)
+	d.Search = union(d.Search, prev.Search)
+	d.Options = union(d.Options, prev.Options)
+	if d.Domain == "" {
+		d.Domain = prev.Domain
+	}
+	return d
+}
+
+func union(a, b []string) []string {
+	out := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// ipNet converts p; a network has its host bits cut off.
+func ipNet(p netip.Prefix, network bool) net.IPNet {
+	if network {
+		p = p.Masked()
+	}
+	return net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// ipOf converts a; the zero Addr becomes nil, which JSON leaves out.
+func ipOf(a netip.Addr) net.IP { return a.AsSlice() }
+
+// encodeResult returns res as JSON of the version said. Every version that the
+// plugin takes can be converted to; a result may lose mtu and socketPath.
+func encodeResult(res *types100.Result, said string) ([]byte, error) {
+	v, err := res.GetAsVersion(said)
+	if err != nil {
+		return nil, errorf(codeVersion, "result: convert to cniVersion %s: %w", said, err)
+	}
+	return json.MarshalIndent(v, "", "  ")
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// status says whether ADD can work: a shim answers and has an address left, or
+// one could be started. It starts none and changes nothing, since runtimes ask
+// every few seconds.
+func status(c *call) (output, error) {
+	client, err := c.ensure(false)
+	if errors.Is(err, shim.ErrNotRunning) {
+		return output{}, c.couldStart(err)
+	}
+	if err != nil {
+		return output{}, errorf(statusCode(err), "%w", err)
+	}
+	defer client.Close()
+	if _, err := client.Status(c.ctx); err != nil {
+		return output{}, errorf(statusCode(err), "%w", err)
+	}
+	n, err := client.Network(c.ctx, c.conf.Name)
+	switch {
+	case shim.CodeOf(err) == shim.CodeNotFound:
+		return output{}, nil // nothing uses it yet
+	case err != nil:
+		return output{}, errorf(statusCode(err), "%w", err)
+	case n.IPAM == shim.IPAMBuiltin && n.Free == 0:
+		return output{}, errorf(codeNotReady, "network %s: no address of subnet %s is free", c.conf.Name, n.Subnet)
+	}
+	return output{}, nil
+}
+
+// couldStart says whether ADD could start a shim. Where it may not, and none
+// runs, guests have no network either.
+func (c *call) couldStart(notRunning error) error {
+	if !c.conf.Shim.Spawn {
+		return errorf(codeNotReadyLosing, "%w", notRunning)
+	}
+	cfg := shim.EnsureConfig{Address: c.conf.Shim.Address, Binary: c.conf.Shim.Binary, Spawn: true}
+	if err := cfg.CanStart(); err != nil {
+		return errorf(codeNotReady, "%w", err)
+	}
+	return nil
+}
+
+// statusCode is 51 when the shim is there and does not answer: frames do not
+// move then.
+func statusCode(err error) uint {
+	if shim.CodeOf(err) == shim.CodeUnavailable {
+		return codeNotReadyLosing
+	}
+	return codeNotReady
+}

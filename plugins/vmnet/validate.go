@@ -1,0 +1,163 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// validate checks values whose types are right, alone and against each other.
+func (c *config) validate() error {
+	for _, check := range []func() error{
+		c.checkChoices, c.checkSubnet, c.checkMode, c.wanted.refuseUnbuilt, c.checkWanted,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkChoices checks the keys that have a few values.
+func (c *config) checkChoices() error {
+	switch c.Spec.Driver {
+	case "", shim.DriverAuto, shim.DriverVmnet, shim.DriverNetstack:
+	case shim.DriverTap:
+		return notBuilt("driver", c.Spec.Driver, "want auto, vmnet or netstack")
+	default:
+		return badValue("driver", c.Spec.Driver, "auto, vmnet, netstack or tap")
+	}
+	switch c.Frames {
+	case "":
+		c.Frames = shim.FramesDgram
+	case shim.FramesDgram, shim.FramesStream:
+	case shim.FramesTap:
+		return notBuilt("frames", c.Frames, "it needs driver tap; want dgram or stream")
+	default:
+		return badValue("frames", c.Frames, "dgram, stream or tap")
+	}
+	if c.Spec.Subnet6.IsValid() {
+		return notBuilt("subnet6", c.Spec.Subnet6, "guests get IPv4 only; want no such key")
+	}
+	return nil
+}
+
+// checkMode checks what a mode needs and what it excludes.
+func (c *config) checkMode() error {
+	s := c.Spec
+	if s.Mode != vmnet.Bridged {
+		if s.Uplink != "" {
+			return badValue("uplink", s.Uplink, "no such key, or mode bridged: mode %s has no uplink", s.Mode)
+		}
+		return nil
+	}
+	switch {
+	case s.Uplink == "":
+		return badValue("uplink", "", "the interface to bridge to, as %q: mode bridged needs it", "en0")
+	case shim.CheckIfName(s.Uplink) != nil:
+		return badValue("uplink", s.Uplink, "the name of an interface, as %q", "en0")
+	case s.Subnet.IsValid():
+		return badValue("subnet", s.Subnet, "no such key: in mode bridged the uplink's network has its own")
+	case s.Gateway.IsValid():
+		return badValue("gateway", s.Gateway, "no such key: in mode bridged the uplink's network has its own")
+	case s.HostLoopback:
+		return badValue("hostLoopback", true, "false: mode bridged has no address for the host's loopback")
+	}
+	return nil
+}
+
+// checkSubnet checks subnet and gateway.
+func (c *config) checkSubnet() error {
+	s := c.Spec
+	if !s.Subnet.IsValid() {
+		if s.Gateway.IsValid() {
+			return badValue("gateway", s.Gateway, "key subnet with it: an address without its subnet says nothing")
+		}
+		return nil
+	}
+	a := s.Subnet.Addr()
+	switch {
+	case !a.Is4():
+		return badValue("subnet", s.Subnet, "an IPv4 subnet, as \"192.168.127.0/24\"; IPv6 goes into subnet6")
+	case s.Subnet != s.Subnet.Masked():
+		return badValue("subnet", s.Subnet, "the subnet's own address, %s", s.Subnet.Masked())
+	case s.Subnet.Bits() < 8 || s.Subnet.Bits() > 29:
+		return badValue("subnet", s.Subnet, "a prefix length of 8 to 29")
+	case s.IPAM == shim.IPAMNone:
+		return badValue("subnet", s.Subnet, "no such key: ipam.type none is layer 2 only")
+	case a.IsLoopback() || a.IsMulticast() || a.As4()[0] == 0 || a.As4()[0] >= 224:
+		return badValue("subnet", s.Subnet, "a subnet of unicast addresses")
+	}
+	return c.checkGateway()
+}
+
+func (c *config) checkGateway() error {
+	s := c.Spec
+	gw, first, last := s.Gateway, vmnet.FirstAddr(s.Subnet), vmnet.LastAddr(s.Subnet)
+	if !gw.IsValid() {
+		return nil
+	}
+	if gw.Less(first) || last.Less(gw) {
+		return badValue("gateway", gw, "an address of subnet %s: %s to %s", s.Subnet, first, last)
+	}
+	if s.HostLoopback && gw == last {
+		return badValue("gateway", gw, "another address: hostLoopback uses the last one of subnet %s", s.Subnet)
+	}
+	return nil
+}
+
+// checkWanted checks wanted addresses against the network.
+func (c *config) checkWanted() error {
+	return c.wanted.check(c.Spec)
+}
+
+// checkDNS checks the addresses and names in d. The names of the keys differ
+// between "dns" and "runtimeConfig.dns".
+func checkDNS(path string, d shim.DNS, servers, searches string) error {
+	for _, s := range d.Nameservers {
+		if a, err := netip.ParseAddr(s); err != nil || a.Zone() != "" {
+			return badValue(path+"."+servers, s, "addresses, as \"192.168.127.1\"")
+		}
+	}
+	if d.Domain != "" && !isDomain(d.Domain) {
+		return badValue(path+".domain", d.Domain, "a domain name")
+	}
+	for _, s := range d.Search {
+		if !isDomain(s) {
+			return badValue(path+"."+searches, s, "domain names, as \"vm.internal\"")
+		}
+	}
+	return nil
+}
+
+// isDomain reports whether s is a domain name that fits a message (RFC 1035,
+// section 2.3.4: labels of 63, names of 255 bytes).
+func isDomain(s string) bool {
+	s = strings.TrimSuffix(s, ".")
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if !isLabel(label) {
+			return false
+		}
+	}
+	return true
+}
+
+// isLabel reports whether s is one label: letters, digits, inner hyphens, and
+// the underscore that real networks use.
+func isLabel(s string) bool {
+	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return true
+}
