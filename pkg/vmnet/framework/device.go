@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -83,7 +84,7 @@ func (d *device) newBatch(n int) *batch {
 // asked for.
 func (d *device) accept(cfg vmnet.Config, p params) error {
 	n, i := d.net, &d.info
-	i.UUID, i.MAC = cfg.UUID, cfg.MAC
+	i.UUID, i.MAC = cfg.UUID, slices.Clone(cfg.MAC)
 	if i.MAC == nil && n.kind != logical {
 		i.MAC = p.mac // on logical networks a new one at every start
 	}
