@@ -99,25 +99,19 @@ func handlerOverlap(k *kit) {
 			running.Add(-1)
 		}
 	}
-	stop := make(chan bool)
+	var stop atomic.Bool
 	flood := background(func() bool {
-		f := k.to(b, a, 1)
-		for {
-			select {
-			case <-stop:
-				return true
-			default:
-				_ = a.Write(f) // full is fine here
-			}
+		for f := k.to(b, a, 1); !stop.Load(); runtime.Gosched() {
+			_ = a.Write(f) // full is fine here
 		}
+		return true
 	})
+	defer func() { stop.Store(true); <-flood }()
 	for range 200 {
 		k.set(b, handler())
 		before := calls.Load()
 		k.poll("calls of the handler", func() bool { return calls.Load() > before })
 	}
-	close(stop)
-	<-flood
 	k.set(b, nil)
 	if n := overlaps.Load(); n != 0 {
 		k.Errorf("%d of %d calls overlapped", n, calls.Load())
