@@ -1,0 +1,165 @@
+package netstack
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+const (
+	// maxQuery is the longest query over UDP that is looked at, in bytes: a
+	// query with every option in use is far shorter.
+	maxQuery = 4096
+	// dnsConnIdle ends a guest's connection on which no query comes (RFC 7766,
+	// 6.2.3 wants "on the order of a few seconds").
+	dnsConnIdle = 10 * time.Second
+)
+
+// dnsServer answers at the gateway's port 53.
+type dnsServer struct {
+	g         *gateway
+	names     *Names
+	resolvers resolvers
+	forwards  bool          // a shared network: other names are asked of the resolvers
+	inFlight  chan struct{} // one token per query being answered
+	conns     chan struct{} // one token per open connection
+	buffers   sync.Pool     // of *[]byte, 64 KiB long
+}
+
+func newDNSServer(g *gateway) *dnsServer {
+	l := g.cfg.Limits
+	d := &dnsServer{
+		g:         g,
+		names:     newNames(g.info.Domain, g.info.Subnet),
+		resolvers: resolvers{fixed: g.info.Resolvers, path: g.cfg.ResolvConf},
+		forwards:  g.info.Mode == vmnet.Shared,
+		inFlight:  make(chan struct{}, l.DNSInFlight),
+		conns:     make(chan struct{}, l.DNSConns),
+	}
+	// Both names are valid labels; only a domain that is no name fails, and then
+	// there are no own names.
+	if err := d.names.Set("gateway", g.info.Gateway); err != nil {
+		g.cfg.Log("dns: %v", err)
+	}
+	if a := g.info.HostLoopbackAddr; a.IsValid() {
+		if err := d.names.Set("host", a); err != nil {
+			g.cfg.Log("dns: %v", err)
+		}
+	}
+	return d
+}
+
+// handleUDP takes a query on the guest's goroutine and answers it on another.
+func (d *dnsServer) handleUDP(key flowKey, payload []byte) {
+	if len(payload) > maxQuery {
+		d.g.count.drop(DNSMalformed)
+		return
+	}
+	select {
+	case d.inFlight <- struct{}{}:
+	default:
+		d.g.count.drop(DNSLimit)
+		return
+	}
+	query := append([]byte(nil), payload...)
+	if !d.g.start(func() {
+		defer func() { <-d.inFlight }()
+		if reply := d.answer(query, false); reply != nil {
+			d.reply(key, reply)
+		}
+	}) {
+		<-d.inFlight
+	}
+}
+
+func (d *dnsServer) reply(key flowKey, msg []byte) {
+	route, terr := d.g.stack.FindRoute(nicID, fromAddr(key.dst.Addr()), fromAddr(key.guest.Addr()), ipv4.ProtocolNumber, false)
+	if terr != nil {
+		return // the gateway closes
+	}
+	defer route.Release()
+	d.g.sendUDP(route, key.dst.Port(), key.guest.Port(), msg)
+}
+
+// serveDNS answers a guest's connection to the gateway's port 53.
+func (t *tcpNAT) serveDNS(r *tcp.ForwarderRequest, id stack.TransportEndpointID) {
+	d := t.g.dns
+	select {
+	case d.conns <- struct{}{}:
+	default:
+		t.g.count.drop(DNSLimit)
+		r.Complete(true)
+		t.dialed(id)
+		return
+	}
+	defer func() { <-d.conns }()
+	var wq waiter.Queue
+	ep, terr := r.CreateEndpoint(&wq)
+	r.Complete(false)
+	t.dialed(id)
+	if terr != nil {
+		return
+	}
+	conn := gonet.NewTCPConn(&wq, ep)
+	defer conn.Close() //nolint:errcheck // gonet's never fails
+	d.serveConn(conn)
+}
+
+// serveConn answers one query after the other until the guest ends or is silent.
+func (d *dnsServer) serveConn(conn net.Conn) {
+	for {
+		if conn.SetReadDeadline(time.Now().Add(dnsConnIdle)) != nil {
+			return
+		}
+		query, err := readMessage(conn)
+		if err != nil {
+			return
+		}
+		reply := d.answer(query, true)
+		if reply == nil || conn.SetWriteDeadline(time.Now().Add(dnsConnIdle)) != nil {
+			return
+		}
+		if writeMessage(conn, reply) != nil {
+			return
+		}
+	}
+}
+
+// readMessage reads one message with its length before it (RFC 1035, 4.2.2).
+func readMessage(r io.Reader) ([]byte, error) {
+	var length [2]byte
+	if _, err := io.ReadFull(r, length[:]); err != nil {
+		return nil, err
+	}
+	msg := make([]byte, binary.BigEndian.Uint16(length[:]))
+	_, err := io.ReadFull(r, msg)
+	return msg, err
+}
+
+// writeMessage writes one message with its length in one piece (RFC 7766, 8).
+func writeMessage(w io.Writer, msg []byte) error {
+	if len(msg) > 0xffff {
+		return io.ErrShortWrite
+	}
+	b := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(msg)), uint16(len(msg)))
+	_, err := w.Write(append(b, msg...))
+	return err
+}
+
+func (d *dnsServer) buffer() *[]byte {
+	if b, ok := d.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, 64<<10)
+	return &b
+}

@@ -1,0 +1,179 @@
+package netstack
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// gsoMaxSize is the largest TCP segment that the stack hands down in one piece;
+// the endpoint cuts it into frames. An IPv4 packet has at most 65535 bytes.
+const gsoMaxSize = 60 << 10
+
+// An endpoint is the wire between the switch and the gateway's stack, seen from
+// the stack: a link endpoint whose other side is the switch's gateway port.
+type endpoint struct {
+	mtu    uint32
+	mac    tcpip.LinkAddress
+	fabric *fabric
+	policy policy
+	count  *counters
+	refuse func(r Reason, ip []byte) // answers a refused packet
+
+	dispatcher atomic.Pointer[dispatcher]
+}
+
+// A dispatcher is stack.NetworkDispatcher in a struct, for an atomic pointer.
+type dispatcher struct{ stack.NetworkDispatcher }
+
+var (
+	_ stack.LinkEndpoint = (*endpoint)(nil)
+	_ stack.GSOEndpoint  = (*endpoint)(nil)
+)
+
+// input takes one frame from a guest; group says that it was sent to a group.
+func (e *endpoint) input(in *inbound, f []byte, group bool) {
+	packet := f[vmnet.HeaderLen:]
+	switch binary.BigEndian.Uint16(f[12:14]) {
+	case uint16(header.ARPProtocolNumber):
+		if !e.policy.arpForUs(packet) {
+			return // another guest is asked, or answers
+		}
+		in.flush()
+		e.deliver(header.ARPProtocolNumber, buffer.MakeWithData(packet[:header.ARPSize]))
+	case uint16(header.IPv4ProtocolNumber):
+		ip, reason := e.policy.check(packet, group)
+		if reason != accept {
+			e.count.drop(reason)
+			e.refuse(reason, ip)
+			return
+		}
+		in.add(ip)
+	case uint16(header.IPv6ProtocolNumber):
+		// Every guest sends router solicitations and the like; not worth a count.
+	default:
+		e.count.drop(EtherType)
+	}
+}
+
+// deliver hands a packet to the stack, which takes payload over.
+func (e *endpoint) deliver(proto tcpip.NetworkProtocolNumber, payload buffer.Buffer) {
+	d := e.dispatcher.Load()
+	if d == nil {
+		payload.Release()
+		return
+	}
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: payload})
+	pkt.NetworkProtocolNumber = proto
+	d.DeliverNetworkPacket(proto, pkt)
+	pkt.DecRef()
+}
+
+// WritePackets implements stack.LinkWriter.
+func (e *endpoint) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
+	list := pkts.AsSlice()
+	for _, pkt := range list {
+		e.writePacket(pkt)
+	}
+	return len(list), nil
+}
+
+func (e *endpoint) writePacket(pkt *stack.PacketBuffer) {
+	dst := pkt.EgressRoute.RemoteLinkAddress
+	if len(dst) != header.EthernetAddressSize {
+		return
+	}
+	var eth [vmnet.HeaderLen]byte
+	copy(eth[0:6], dst)
+	copy(eth[6:12], e.mac)
+	binary.BigEndian.PutUint16(eth[12:14], uint16(pkt.NetworkProtocolNumber))
+	key := keyOf(eth[0:6])
+	if pkt.GSOOptions.Type == stack.GSOTCPv4 && pkt.Data().Size() > int(pkt.GSOOptions.MSS) {
+		e.writeSegments(key, &eth, pkt)
+		return
+	}
+	f := e.fabric.pool.get(vmnet.HeaderLen + pkt.Size())
+	at := copy(f.buf, eth[:])
+	for _, s := range pkt.AsSlices() {
+		at += copy(f.buf[at:], s)
+	}
+	if pkt.GSOOptions.Type == stack.GSOTCPv4 && pkt.GSOOptions.NeedsCsum {
+		finishTCP(f.bytes()[vmnet.HeaderLen:])
+	}
+	one := [1]*frame{f}
+	e.fabric.output(key, one[:])
+}
+
+// Attach implements stack.NetworkLinkEndpoint.
+func (e *endpoint) Attach(d stack.NetworkDispatcher) {
+	if d == nil {
+		e.dispatcher.Store(nil)
+		return
+	}
+	e.dispatcher.Store(&dispatcher{d})
+}
+
+// IsAttached implements stack.NetworkLinkEndpoint.
+func (e *endpoint) IsAttached() bool { return e.dispatcher.Load() != nil }
+
+// MTU implements stack.NetworkLinkEndpoint.
+func (e *endpoint) MTU() uint32 { return e.mtu }
+
+// SetMTU implements stack.NetworkLinkEndpoint. A network's MTU never changes.
+func (e *endpoint) SetMTU(uint32) {}
+
+// MaxHeaderLength implements stack.NetworkLinkEndpoint: the Ethernet header is
+// written into the frame, not into the packet.
+func (e *endpoint) MaxHeaderLength() uint16 { return 0 }
+
+// LinkAddress implements stack.NetworkLinkEndpoint.
+func (e *endpoint) LinkAddress() tcpip.LinkAddress { return e.mac }
+
+// SetLinkAddress implements stack.NetworkLinkEndpoint. The gateway's address
+// never changes.
+func (e *endpoint) SetLinkAddress(tcpip.LinkAddress) {}
+
+// Capabilities implements stack.NetworkLinkEndpoint. Checksums from guests are
+// not looked at: the wire is memory, which does not flip bits, and a guest whose
+// offloads are set up wrongly still gets through.
+func (e *endpoint) Capabilities() stack.LinkEndpointCapabilities {
+	return stack.CapabilityResolutionRequired | stack.CapabilityRXChecksumOffload
+}
+
+// GSOMaxSize implements stack.GSOEndpoint.
+func (e *endpoint) GSOMaxSize() uint32 { return gsoMaxSize }
+
+// SupportedGSO implements stack.GSOEndpoint.
+func (e *endpoint) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
+
+// Wait implements stack.NetworkLinkEndpoint. The endpoint has no goroutines.
+func (e *endpoint) Wait() {}
+
+// ARPHardwareType implements stack.NetworkLinkEndpoint.
+func (e *endpoint) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }
+
+// AddHeader implements stack.NetworkLinkEndpoint.
+func (e *endpoint) AddHeader(*stack.PacketBuffer) {}
+
+// ParseHeader implements stack.NetworkLinkEndpoint.
+func (e *endpoint) ParseHeader(*stack.PacketBuffer) bool { return true }
+
+// Close implements stack.NetworkLinkEndpoint.
+func (e *endpoint) Close() {}
+
+// SetOnCloseAction implements stack.NetworkLinkEndpoint.
+func (e *endpoint) SetOnCloseAction(func()) {}
+
+func toAddr(a tcpip.Address) netip.Addr {
+	addr, _ := netip.AddrFromSlice(a.AsSlice())
+	return addr
+}
+
+func fromAddr(a netip.Addr) tcpip.Address { return tcpip.AddrFrom4(a.As4()) }

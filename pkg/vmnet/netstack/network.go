@@ -1,0 +1,172 @@
+package netstack
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// A Network is a switch and, unless it is layer 2 only, a gateway. It implements
+// vmnet.Network.
+type Network struct {
+	cfg     Config
+	info    vmnet.NetworkInfo
+	fabric  *fabric
+	gateway *gateway // nil: layer 2 only
+	count   counters
+
+	mu      sync.Mutex // guards all following fields
+	closed  bool
+	devices map[*device]struct{}
+
+	stop      chan struct{} // closed to end the janitor
+	janitor   sync.WaitGroup
+	closeOnce sync.Once
+	closeErr  error
+}
+
+var _ vmnet.Network = (*Network)(nil)
+
+func open(cfg Config, info vmnet.NetworkInfo) (*Network, error) {
+	n := &Network{
+		cfg:     cfg,
+		info:    info,
+		devices: make(map[*device]struct{}),
+		stop:    make(chan struct{}),
+	}
+	n.fabric = newFabric(cfg.Limits, info.Isolated, &n.count)
+	if !info.Layer2 {
+		g, err := newGateway(cfg, info, n.fabric, &n.count)
+		if err != nil {
+			return nil, err
+		}
+		n.gateway = g
+	}
+	n.janitor.Add(1)
+	go n.clean()
+	return n, nil
+}
+
+// Info implements vmnet.Network.
+func (n *Network) Info() vmnet.NetworkInfo { return n.info }
+
+// Names returns the names that the gateway's DNS server answers itself, to add
+// guests to. It is nil for a layer-2 network.
+func (n *Network) Names() *Names {
+	if n.gateway == nil {
+		return nil
+	}
+	return n.gateway.dns.names
+}
+
+// Stats returns the network's counters.
+func (n *Network) Stats() Stats {
+	var s Stats
+	n.fabric.fill(&s)
+	n.count.fill(&s)
+	if n.gateway != nil {
+		n.gateway.fill(&s)
+	}
+	return s
+}
+
+// Start implements vmnet.Network. A MAC that another device of the network has,
+// or the gateway's, is refused with vmnet.InvalidArgument.
+func (n *Network) Start(ctx context.Context, cfg vmnet.Config) (vmnet.Device, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if cfg.UUID == uuid.Nil {
+		cfg.UUID = uuid.New()
+	}
+	if cfg.MAC == nil {
+		cfg.MAC = vmnet.MACFromUUID(cfg.UUID)
+	}
+	if len(cfg.MAC) != 6 || cfg.MAC[0]&1 != 0 || keyOf(cfg.MAC) == 0 {
+		return nil, fmt.Errorf("mac %s: want 6 octets, unicast: %w", cfg.MAC, vmnet.InvalidArgument)
+	}
+	d := &device{net: n, info: n.deviceInfo(cfg), port: n.fabric.newPort(keyOf(cfg.MAC))}
+	d.forwards = newForwards(d)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, vmnet.ErrClosed
+	}
+	if n.gateway != nil {
+		d.port.gro.init(n.gateway.link)
+	}
+	if !n.fabric.addPort(d.port) {
+		return nil, fmt.Errorf("mac %s: another interface of the network has it: %w", cfg.MAC, vmnet.InvalidArgument)
+	}
+	n.devices[d] = struct{}{}
+	return d, nil
+}
+
+func (n *Network) deviceInfo(cfg vmnet.Config) vmnet.Info {
+	size := n.info.MTU + vmnet.HeaderLen
+	// A batch's buffers should stay within 1 MiB or so, whatever the MTU.
+	batch := min(maxBatch, max(16, 1<<20/size))
+	return vmnet.Info{
+		UUID: cfg.UUID, MAC: append(net.HardwareAddr(nil), cfg.MAC...),
+		MTU: n.info.MTU, MaxPacketSize: size, ReadBatch: batch, WriteBatch: batch,
+		Subnet: n.info.Subnet, Gateway: n.info.Gateway, Subnet6: n.info.Subnet6,
+	}
+}
+
+// removeDevice ends what d has on the network.
+func (n *Network) removeDevice(d *device) {
+	n.fabric.removePort(d.port)
+	if n.gateway != nil {
+		n.gateway.forget(d.info.MAC)
+	}
+	n.mu.Lock()
+	delete(n.devices, d)
+	n.mu.Unlock()
+}
+
+// clean ends idle flows and forgets old addresses, until Close.
+func (n *Network) clean() {
+	defer n.janitor.Done()
+	tick := time.NewTicker(n.cfg.Limits.tick())
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.stop:
+			return
+		case now := <-tick.C:
+			n.fabric.age(now)
+			if n.gateway != nil {
+				n.gateway.expire(now)
+			}
+		}
+	}
+}
+
+// Close implements vmnet.Network. It closes the devices, ends all flows with
+// RST, and returns when no goroutine is left.
+func (n *Network) Close() error {
+	n.closeOnce.Do(func() {
+		n.mu.Lock()
+		n.closed = true
+		devices := make([]*device, 0, len(n.devices))
+		for d := range n.devices {
+			devices = append(devices, d)
+		}
+		n.mu.Unlock()
+		for _, d := range devices {
+			n.closeErr = d.Close()
+		}
+		close(n.stop)
+		n.janitor.Wait()
+		if n.gateway != nil {
+			n.gateway.close()
+		}
+	})
+	return n.closeErr
+}

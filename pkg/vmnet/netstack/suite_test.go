@@ -1,0 +1,32 @@
+package netstack_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet/netstack"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet/vmnettest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestContract(t *testing.T) {
+	subnet := netip.MustParsePrefix("192.168.127.0/24")
+	for _, mode := range []vmnet.Mode{vmnet.Shared, vmnet.Host} {
+		t.Run(mode.String(), func(t *testing.T) {
+			vmnettest.TestDriver(t, vmnettest.Harness{
+				Driver:  netstack.New(netstack.Config{}),
+				Network: vmnet.NetworkConfig{Name: "suite", Mode: mode, Subnet: subnet},
+			})
+		})
+	}
+	t.Run("layer 2", func(t *testing.T) {
+		vmnettest.TestDriver(t, vmnettest.Harness{
+			Driver:  netstack.New(netstack.Config{}),
+			Network: vmnet.NetworkConfig{Name: "suite", Layer2: true},
+		})
+	})
+}
