@@ -50,6 +50,17 @@ vmnet_return_t lv_desc_types(xpc_object_t desc) {
 	return VMNET_SUCCESS;
 }
 
+vmnet_return_t lv_desc_network(xpc_object_t desc) {
+	static const char *const foreign[] = {
+		"vmnet_operation_mode", "vmnet_mtu", "vmnet_shared_interface_name", "vmnet_start_address", "vmnet_end_address", "vmnet_subnet_mask",
+		"vmnet_nat66_prefix", "vmnet_network_identifier", "vmnet_host_ip_address", "vmnet_host_subnet_mask", "vmnet_host_ipv6_address",
+	};
+	for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+		if (lv_desc_has(desc, foreign[i]))
+			return VMNET_INVALID_ARGUMENT;
+	return VMNET_SUCCESS;
+}
+
 static bool flag(xpc_object_t desc, const char *key) {
 	return lv_desc_has(desc, key) && xpc_dictionary_get_bool(desc, key);
 }
