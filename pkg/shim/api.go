@@ -104,6 +104,9 @@ type Attachment struct {
 	Created  time.Time `json:"created"`
 	Peer     Peer      `json:"peer"`
 	Counters Counters  `json:"counters"`
+	// Problem says why the attachment does not work, when the shim could not
+	// bring it back after a restart. An equal PUT tries again; DELETE ends it.
+	Problem string `json:"problem,omitempty"`
 }
 
 // IP is an address of a guest.
@@ -167,7 +170,8 @@ type Status struct {
 }
 
 // GCRequest is the body of POST /v1/networks/{network}/gc: every attachment of
-// the network that is not named is deleted.
+// the network that is the caller's and not named is deleted. Valid must be there
+// and not be null; an empty list deletes all.
 type GCRequest struct {
 	Valid []AttachmentID `json:"valid"`
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -199,23 +200,36 @@ func bind(path string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-// Unlisten removes the socket file at path if it still is the one that own
-// describes (os.Lstat right after Listen), holding the lock, so that it cannot
-// remove the socket of a successor.
-func Unlisten(ctx context.Context, path string, own fs.FileInfo) error {
+// Unlisten removes the socket file of l, which Listen made in this process or in
+// the one that started it, unless another file has taken its place. may is asked
+// first, holding the lock under which shims are started, and can still say no;
+// nil says yes. So a shim can make up its mind to leave without a moment in
+// which a caller finds neither it nor its successor. removed is false when may
+// said no.
+func Unlisten(ctx context.Context, l *net.UnixListener, own fs.FileInfo, may func() bool) (removed bool, err error) {
+	path := ListenPath(l)
 	unlock, err := lockBeside(ctx, path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unlock()
+	if may != nil && !may() {
+		return false, nil
+	}
 	fi, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(fi, own) {
-		return nil
+		return true, nil
 	}
 	if err != nil {
-		return err
+		return true, err
 	}
-	return os.Remove(path)
+	return true, os.Remove(path)
+}
+
+// ListenPath returns the path of the socket that l listens on, also when Listen
+// bound it under its first name.
+func ListenPath(l *net.UnixListener) string {
+	return strings.TrimSuffix(l.Addr().String(), newSuffix)
 }
 
 func lockBeside(ctx context.Context, socket string) (unlock func(), err error) {

@@ -1,0 +1,256 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// undoTime bounds taking back an attachment, after the request's own time is up.
+const undoTime = 10 * time.Second
+
+// identity is the name space of the attachments' UUIDs (RFC 9562, section 5.5).
+var identity = uuid.MustParse("6f0f8a54-7c1b-5a0e-9d3f-5f4e7b1a2c90")
+
+// interfaceID returns the UUID of an attachment's interface: always the same,
+// and so is the MAC that comes from it.
+func interfaceID(k ipam.Key) uuid.UUID {
+	return uuid.NewSHA1(identity, []byte(k.Network+"\x00"+k.ContainerID+"\x00"+k.IfName))
+}
+
+// attach makes the attachment, or finds the one that an equal request made.
+func (s *Server) attach(ctx context.Context, k ipam.Key, req shim.AttachRequest, who caller) (a *attachment, created bool, err error) {
+	unlock, err := s.keys.lock(ctx, k)
+	if err != nil {
+		return nil, false, fmt.Errorf("attachment %s: another request is at work on it: %w", k, err)
+	}
+	defer unlock()
+	s.mu.Lock()
+	a = s.atts[k]
+	s.mu.Unlock()
+	if a != nil {
+		return s.again(ctx, a, req, who)
+	}
+	if err := s.reserve(k); err != nil {
+		return nil, false, err
+	}
+	a = &attachment{rec: attachmentRecord{
+		Version: stateVersion, Key: k, UUID: interfaceID(k), Owner: who.uid,
+		Created: time.Now().UTC(), Request: req,
+	}}
+	if err = s.bringUp(ctx, a, nil); err == nil {
+		err = s.keep(a)
+	}
+	if err != nil {
+		err = errors.Join(err, s.takeBack(ctx, a))
+		a = nil
+	}
+	s.settle(k, a)
+	return a, err == nil, err
+}
+
+// again answers a PUT for an attachment that exists. A broken one is tried once
+// more.
+func (s *Server) again(ctx context.Context, a *attachment, req shim.AttachRequest, who caller) (*attachment, bool, error) {
+	if !who.may(a.rec.Owner) {
+		return nil, false, shim.Errorf(shim.CodeDenied, "attachment %s: belongs to another user", a.rec.Key)
+	}
+	if err := compareRequests(a.rec.Request, req); err != nil {
+		return nil, false, err
+	}
+	if a.problem == "" {
+		return a, false, nil
+	}
+	next := &attachment{rec: a.rec, undo: a.undo}
+	if err := s.bringUp(ctx, next, &a.rec); err != nil {
+		return nil, false, errors.Join(err, s.letGo(ctx, next))
+	}
+	s.mu.Lock()
+	s.atts[a.rec.Key] = next
+	s.mu.Unlock()
+	return next, false, nil
+}
+
+// reserve counts an attachment that is about to be made.
+func (s *Server) reserve(k ipam.Key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.atts) + s.making; n >= s.cfg.Limits.Attachments {
+		return shim.Errorf(shim.CodeExhausted, "attachment %s: this shim has %d attachments, its limit", k, n)
+	}
+	s.making++
+	return nil
+}
+
+// settle ends what reserve began; a is nil when there is no attachment.
+func (s *Server) settle(k ipam.Key, a *attachment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.making--
+	if a != nil {
+		s.atts[k] = a
+	}
+}
+
+// takeBack undoes everything of an attachment that did not come to be.
+func (s *Server) takeBack(ctx context.Context, a *attachment) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	return a.undo.all(ctx)
+}
+
+// letGo undoes what does not outlive the shim.
+func (s *Server) letGo(ctx context.Context, a *attachment) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	return a.undo.ephemeral(ctx)
+}
+
+// bringUp makes everything of an attachment but its state file. before is the
+// record of an earlier life, or nil. After an error the caller undoes what
+// a.undo holds.
+func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentRecord) error {
+	var granted *shim.NetworkSpec
+	if before != nil {
+		granted = &before.Granted
+	}
+	n, leave, err := s.acquire(ctx, a.rec.Request.Network, granted, a.rec.Owner)
+	if err != nil {
+		return err
+	}
+	a.undo.add("network", leave)
+	a.net = n.open
+	a.rec.Granted = n.open.granted
+	if err := s.takeMAC(n, a); err != nil {
+		return err
+	}
+	if err := s.takeLease(ctx, a, before); err != nil {
+		return err
+	}
+	if err := startInterface(ctx, a); err != nil {
+		return err
+	}
+	if err := s.startRelay(a); err != nil {
+		return err
+	}
+	return s.bindSockets(a)
+}
+
+// takeMAC makes sure that nobody else in the network has the MAC.
+func (s *Server) takeMAC(n *network, a *attachment) error {
+	mac := a.rec.Request.MAC
+	if mac == "" {
+		mac = vmnet.MACFromUUID(a.rec.UUID).String()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if by, ok := n.macs[mac]; ok {
+		return &shim.Error{Code: shim.CodeConflict, Key: "mac", Value: mac, Message: fmt.Sprintf("mac %q: another attachment of network %s has it%s", mac, n.name, s.byLocked(by, a.rec.Owner))}
+	}
+	if mac == vmnet.GatewayMAC(n.name).String() {
+		return &shim.Error{Code: shim.CodeConflict, Key: "mac", Value: mac, Message: fmt.Sprintf("mac %q: is the gateway's", mac)}
+	}
+	n.macs[mac] = a.rec.Key
+	a.rec.MAC = mac
+	a.undo.add("mac", func(context.Context) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(n.macs, mac)
+		return nil
+	})
+	return nil
+}
+
+// byLocked names an attachment if the user may see it. The caller holds mu.
+func (s *Server) byLocked(k ipam.Key, uid uint32) string {
+	if a := s.atts[k]; a != nil && (uid == 0 || a.rec.Owner == uid) {
+		return ": " + k.String()
+	}
+	return ""
+}
+
+// takeLease gets the address: the wanted one, the one of an earlier life, or
+// any.
+func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmentRecord) error {
+	if !a.net.granted.Subnet.IsValid() || a.net.granted.IPAM == shim.IPAMNone {
+		return nil
+	}
+	req := ipam.Request{Key: a.rec.Key, Pools: []ipam.Pool{a.net.pool()}, MAC: a.rec.MAC}
+	for _, ip := range a.rec.Request.IPs {
+		req.Want = append(req.Want, netip.MustParseAddr(ip)) // normalize left addresses only
+	}
+	if before != nil && before.Addr.IsValid() {
+		req.Want = []netip.Addr{before.Addr.Addr()}
+	}
+	lease, err := s.cfg.Leases.Allocate(ctx, req)
+	if err != nil {
+		return leaseError(err)
+	}
+	a.rec.Addr = lease.Addr()
+	if before == nil {
+		a.undo.addDurable("lease", func(ctx context.Context) error { return s.cfg.Leases.Release(ctx, a.rec.Key) })
+	}
+	return nil
+}
+
+func startInterface(ctx context.Context, a *attachment) error {
+	mac, err := net.ParseMAC(a.rec.MAC)
+	if err != nil {
+		return err
+	}
+	dev, err := a.net.Start(ctx, vmnet.Config{UUID: a.rec.UUID, MAC: mac})
+	if err != nil {
+		return fmt.Errorf("attachment %s: start interface: %w", a.rec.Key, err)
+	}
+	a.ifc = vmnet.NewInterface(a.rec.Network, dev)
+	ifc := a.ifc
+	a.undo.add("interface", func(context.Context) error { return ifc.Close() })
+	// A driver may give another MAC than it was asked for: what it says counts.
+	a.rec.MAC = ifc.MAC().String()
+	return nil
+}
+
+func (s *Server) startRelay(a *attachment) error {
+	stages, err := stagesOf(a)
+	if err != nil {
+		return err
+	}
+	log := s.logOf(a.rec.Key)
+	r, err := relay.New(a.ifc, relay.Config{Stages: stages, OnPeer: func(e relay.PeerEvent) {
+		log := log.WithField("via", e.Via)
+		if e.Err != nil {
+			log = log.WithError(e.Err)
+		}
+		if e.Connected {
+			log.Info("guest connected")
+		} else {
+			log.Info("guest gone")
+		}
+	}})
+	if err != nil {
+		return fmt.Errorf("attachment %s: start relay: %w", a.rec.Key, err)
+	}
+	a.relay = r
+	a.undo.add("relay", func(context.Context) error { return r.Close() })
+	return nil
+}
+
+// keep writes the attachment's state file: from here on it exists.
+func (s *Server) keep(a *attachment) error {
+	file := s.state.attachmentFile(a.rec.Key)
+	a.undo.addDurable("state file", func(context.Context) error { return removeFile(file) })
+	if err := writeJSON(file, a.rec); err != nil {
+		return fmt.Errorf("attachment %s: keep its state: %w", a.rec.Key, err)
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// An attachment is what the map of attachments holds. All but undo never
+// changes: whoever finds an attachment in the map may read it without a lock.
+type attachment struct {
+	rec     attachmentRecord
+	ifc     *vmnet.Interface // nil when broken
+	relay   *relay.Relay     // nil when broken
+	problem string           // why it is broken, or ""
+	net     *openNetwork     // nil when broken
+
+	undo undoList // guarded by the key's lock
+}
+
+// view is what the API tells of the attachment.
+func (s *Server) view(a *attachment) shim.Attachment {
+	r := a.rec
+	v := shim.Attachment{
+		Network: r.Network, ContainerID: r.ContainerID, IfName: r.IfName,
+		Driver: r.Granted.Driver, Mode: r.Granted.Mode,
+		MAC: r.MAC, MTU: r.Granted.MTU, Offload: r.Granted.Offload, Frames: r.Request.Frames,
+		IPs: []shim.IP{}, DNS: dnsOf(r.Granted), Hostname: r.Request.Hostname,
+		DgramSocketPath:  s.cfg.Dirs.Socket(r.Network, r.ContainerID, r.IfName, shim.FramesDgram),
+		StreamSocketPath: s.cfg.Dirs.Socket(r.Network, r.ContainerID, r.IfName, shim.FramesStream),
+		Sandbox:          r.Request.Sandbox, Owner: r.Owner, Created: r.Created, Problem: a.problem,
+	}
+	v.SocketPath = v.DgramSocketPath
+	if v.Frames == shim.FramesStream {
+		v.SocketPath = v.StreamSocketPath
+	}
+	if r.Addr.IsValid() {
+		v.IPs = append(v.IPs, shim.IP{Address: r.Addr, Gateway: r.Granted.Gateway})
+		v.Routes = routesOf(r.Granted)
+	}
+	if a.ifc != nil {
+		info := a.ifc.Info()
+		v.MTU, v.MaxFrameSize, v.HostInterfaces = info.MTU, info.MaxPacketSize, info.HostInterfaces
+	}
+	if a.relay != nil {
+		p, st := a.relay.Peer(), a.relay.Stats()
+		v.Peer = shim.Peer{Connected: p.Connected, Via: p.Via, Since: p.Since}
+		v.Counters = shim.Counters{FromGuest: shim.Direction(st.FromGuest), ToGuest: shim.Direction(st.ToGuest), Answered: st.Answered}
+	}
+	return v
+}
+
+// visible returns the attachments that the caller sees, sorted.
+func (s *Server) visible(who caller) []*attachment {
+	s.mu.Lock()
+	var all []*attachment
+	for _, a := range s.atts {
+		if who.may(a.rec.Owner) {
+			all = append(all, a)
+		}
+	}
+	s.mu.Unlock()
+	slices.SortFunc(all, func(a, b *attachment) int { return compareKeys(a.rec.Key, b.rec.Key) })
+	return all
+}
+
+// find returns the attachment if it is there and the caller sees it.
+func (s *Server) find(who caller, k ipam.Key) *attachment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.atts[k]; a != nil && who.may(a.rec.Owner) {
+		return a
+	}
+	return nil
+}
+
+func compareKeys(a, b ipam.Key) int {
+	return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName))
+}
+
+func notFound(k ipam.Key) error {
+	return shim.Errorf(shim.CodeNotFound, "attachment %s: no such attachment of this user", k)
+}

@@ -1,0 +1,65 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vmnet-cni/vmnet/pkg/dhcp"
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// stagesOf returns what looks at the guest's frames: the DHCP server, unless
+// addresses are the guest's own business.
+func stagesOf(a *attachment) ([]relay.Stage, error) {
+	if !a.rec.Addr.IsValid() {
+		return nil, nil
+	}
+	mac, err := net.ParseMAC(a.rec.MAC)
+	if err != nil {
+		return nil, err
+	}
+	g, dns := a.rec.Granted, dnsOf(a.rec.Granted)
+	cfg := dhcp.Config{
+		GuestMAC: mac, ServerMAC: vmnet.GatewayMAC(g.Name), Addr: a.rec.Addr, ServerID: g.Gateway,
+		Domain: dns.Domain, Search: dns.Search, Hostname: a.rec.Request.Hostname, MTU: a.ifc.MTU(),
+	}
+	for _, ns := range dns.Nameservers {
+		if addr, err := netip.ParseAddr(ns); err == nil && addr.Is4() {
+			cfg.DNS = append(cfg.DNS, addr)
+		}
+	}
+	for _, r := range routesOf(g) {
+		if r.Dst.Bits() == 0 {
+			cfg.Gateway = r.GW
+		} else {
+			cfg.Routes = append(cfg.Routes, dhcp.Route{Dst: r.Dst, Gateway: r.GW})
+		}
+	}
+	server, err := dhcp.New(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("attachment %s: %w", a.rec.Key, err)
+	}
+	return []relay.Stage{server}, nil
+}
+
+// dnsOf is what guests of a network are told of name servers: the gateway, when
+// nothing else was asked for and there is one.
+func dnsOf(n shim.NetworkSpec) shim.DNS {
+	d := n.DNS
+	if len(d.Nameservers) == 0 && n.Gateway.IsValid() {
+		d.Nameservers = []string{n.Gateway.String()}
+	}
+	return d
+}
+
+// routesOf are the routes of the guests of a network: the default route where
+// the network leads outside. A host network reaches nothing beyond its subnet.
+func routesOf(n shim.NetworkSpec) []shim.Route {
+	if n.Mode == vmnet.Host || !n.Gateway.IsValid() {
+		return nil
+	}
+	return []shim.Route{{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), GW: n.Gateway}}
+}

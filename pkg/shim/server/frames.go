@@ -1,0 +1,138 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/handover"
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// postFrames gives the caller a new frame fd. The one before stays in use until
+// the caller has said that it took the new one.
+func (s *Server) postFrames(w http.ResponseWriter, r *http.Request, who caller) error {
+	k, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), shim.UpgradeFrames) || !hasToken(r.Header.Values("Connection"), "upgrade") {
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", shim.UpgradeFrames)
+		return &statusError{http.StatusUpgradeRequired, shim.Invalidf("Upgrade", r.Header.Get("Upgrade"), "want Connection: Upgrade and Upgrade: %s", shim.UpgradeFrames)}
+	}
+	unlock, err := s.keys.lock(r.Context(), k)
+	if err != nil {
+		return fmt.Errorf("attachment %s: another request is at work on it: %w", k, err)
+	}
+	defer unlock()
+	a := s.find(who, k)
+	switch {
+	case a == nil:
+		return notFound(k)
+	case a.relay == nil:
+		return shim.Errorf(shim.CodeUnavailable, "attachment %s: %s", k, a.problem)
+	}
+	return s.giveFrames(w, r, a)
+}
+
+// giveFrames makes a pair of sockets and hands one over. The caller holds the
+// key's lock.
+func (s *Server) giveFrames(w http.ResponseWriter, r *http.Request, a *attachment) error {
+	guest, host, err := handover.Pair(a.rec.Request.Frames, a.ifc.MaxPacketSize(), a.rec.Granted.Offload)
+	if err != nil {
+		return fmt.Errorf("attachment %s: %w", a.rec.Key, err)
+	}
+	defer guest.Close()
+	conn, err := hijack(w)
+	if err != nil {
+		return errors.Join(err, host.Close())
+	}
+	defer conn.Close()
+	// From here on the answer is begun: errors go to the log.
+	if err := s.handOver(r.Context(), conn, a, guest); err != nil {
+		s.logOf(a.rec.Key).WithError(errors.Join(err, host.Close())).Warn("frame fd not handed over")
+		return nil
+	}
+	port, err := newPort(a.rec.Request.Frames, host, a.ifc.MaxPacketSize())
+	if err != nil {
+		s.logOf(a.rec.Key).WithError(err).Error("frame fd of no use")
+		return nil
+	}
+	a.relay.Attach(port, "fd")
+	return nil
+}
+
+func newPort(kind string, f *os.File, maxFrame int) (relay.Port, error) {
+	if kind == shim.FramesStream {
+		return relay.NewStreamPort(f, maxFrame)
+	}
+	return relay.NewDatagramPort(f, maxFrame)
+}
+
+// handOver switches protocols and runs the exchange of package handover.
+func (s *Server) handOver(ctx context.Context, conn net.Conn, a *attachment, guest *os.File) error {
+	limited, ok := conn.(*limitedConn)
+	if !ok {
+		return fmt.Errorf("connection is a %T", conn)
+	}
+	unix, ok := limited.Conn.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("connection is a %T", limited.Conn)
+	}
+	_, err := fmt.Fprintf(unix, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", shim.UpgradeFrames)
+	if err != nil {
+		return err
+	}
+	return handover.Send(ctx, unix, messageOf(a), guest)
+}
+
+func messageOf(a *attachment) handover.Message {
+	m := handover.Message{
+		Network: a.rec.Network, ContainerID: a.rec.ContainerID, IfName: a.rec.IfName,
+		Kind: a.rec.Request.Frames, MAC: a.rec.MAC, MTU: a.ifc.MTU(),
+		MaxFrameSize: a.ifc.MaxPacketSize(), Offload: a.rec.Granted.Offload, IPs: []string{},
+	}
+	if a.rec.Addr.IsValid() {
+		m.IPs = append(m.IPs, a.rec.Addr.String())
+	}
+	return m
+}
+
+// hijack takes the connection from the HTTP server. A client that sent more
+// than its request does not keep to the protocol.
+func hijack(w http.ResponseWriter) (net.Conn, error) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(unread(rw.Reader), conn.SetDeadline(time.Time{})); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+func unread(r *bufio.Reader) error {
+	if n := r.Buffered(); n > 0 {
+		return fmt.Errorf("%d bytes after the request", n)
+	}
+	return nil
+}
+
+func hasToken(values []string, token string) bool {
+	for _, v := range values {
+		for t := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}

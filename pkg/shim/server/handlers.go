@@ -1,0 +1,152 @@
+package server
+
+import (
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request, who caller) error {
+	st := shim.Status{
+		Version: s.cfg.Version, PID: os.Getpid(), UptimeSeconds: time.Since(s.started).Seconds(),
+		Goroutines: runtime.NumGoroutine(), Drivers: s.driverNames(),
+		RuntimeDir: s.cfg.Dirs.Runtime, StateDir: s.cfg.Dirs.State,
+	}
+	atts := s.visible(who)
+	st.Attachments = len(atts)
+	st.Networks = len(networksOf(atts))
+	if who.may(s.uid) {
+		s.mu.Lock()
+		st.Problems = slices.Clone(s.problems)
+		s.mu.Unlock()
+	}
+	return writeJSONBody(w, http.StatusOK, st)
+}
+
+func (s *Server) getNetworks(w http.ResponseWriter, r *http.Request, who caller) error {
+	list := []shim.Network{}
+	for _, group := range networksOf(s.visible(who)) {
+		n, err := s.networkView(r.Context(), group)
+		if err != nil {
+			return err
+		}
+		list = append(list, n)
+	}
+	return writeJSONBody(w, http.StatusOK, list)
+}
+
+func (s *Server) getNetwork(w http.ResponseWriter, r *http.Request, who caller) error {
+	name := r.PathValue("network")
+	if err := shim.CheckNetwork(name); err != nil {
+		return err
+	}
+	for _, group := range networksOf(s.visible(who)) {
+		if group[0].rec.Network == name {
+			n, err := s.networkView(r.Context(), group)
+			if err != nil {
+				return err
+			}
+			return writeJSONBody(w, http.StatusOK, n)
+		}
+	}
+	return shim.Errorf(shim.CodeNotFound, "network %s: no attachment of this user is in it", name)
+}
+
+func (s *Server) getAttachments(w http.ResponseWriter, _ *http.Request, who caller) error {
+	list := []shim.Attachment{}
+	for _, a := range s.visible(who) {
+		list = append(list, s.view(a))
+	}
+	return writeJSONBody(w, http.StatusOK, list)
+}
+
+func (s *Server) getAttachment(w http.ResponseWriter, r *http.Request, who caller) error {
+	k, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	a := s.find(who, k)
+	if a == nil {
+		return notFound(k)
+	}
+	return writeJSONBody(w, http.StatusOK, s.view(a))
+}
+
+func (s *Server) putAttachment(w http.ResponseWriter, r *http.Request, who caller) error {
+	k, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	var req shim.AttachRequest
+	if err := readBody(r, &req); err != nil {
+		return err
+	}
+	if err := normalize(k, &req); err != nil {
+		return err
+	}
+	start := time.Now()
+	a, created, err := s.attach(r.Context(), k, req, who)
+	if err != nil {
+		return err
+	}
+	if !created {
+		return writeJSONBody(w, http.StatusOK, s.view(a))
+	}
+	s.logOf(k).WithField("mac", a.rec.MAC).WithField("addr", a.rec.Addr.String()).
+		WithField("took", time.Since(start).Round(time.Microsecond).String()).Info("attached")
+	return writeJSONBody(w, http.StatusCreated, s.view(a))
+}
+
+func (s *Server) deleteAttachment(w http.ResponseWriter, r *http.Request, who caller) error {
+	k, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	deleted, err := s.detach(r.Context(), k, who)
+	if err != nil {
+		return err
+	}
+	if deleted {
+		s.logOf(k).WithField("took", time.Since(start).Round(time.Microsecond).String()).Info("detached")
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) postGC(w http.ResponseWriter, r *http.Request, who caller) error {
+	name := r.PathValue("network")
+	if err := shim.CheckNetwork(name); err != nil {
+		return err
+	}
+	var req shim.GCRequest
+	if err := readBody(r, &req); err != nil {
+		return err
+	}
+	if req.Valid == nil {
+		return shim.Invalidf("valid", "", "want a list of attachments to keep; an empty one deletes all")
+	}
+	deleted, err := s.gc(r.Context(), name, req.Valid, who)
+	for _, d := range deleted {
+		s.cfg.Log.WithField("network", name).WithField("containerID", d.ContainerID).WithField("ifname", d.IfName).Info("detached by gc")
+	}
+	if err != nil {
+		return err
+	}
+	return writeJSONBody(w, http.StatusOK, shim.GCResult{Deleted: deleted})
+}
+
+func (s *Server) getCapture(_ http.ResponseWriter, r *http.Request, who caller) error {
+	k, err := keyOf(r)
+	if err != nil {
+		return err
+	}
+	if s.find(who, k) == nil {
+		return notFound(k)
+	}
+	return shim.Errorf(shim.CodeUnsupported, "capture %s: this shim does not capture frames yet", k)
+}

@@ -1,0 +1,89 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+)
+
+// What /metrics tells. The series of an attachment end with it.
+var (
+	attachmentLabels = []string{"network", "container_id", "ifname"}
+	descAttachments  = prometheus.NewDesc("vmnet_attachments", "Attachments.", nil, nil)
+	descNetworks     = prometheus.NewDesc("vmnet_networks", "Networks that have attachments.", nil, nil)
+	descBroken       = prometheus.NewDesc("vmnet_attachments_broken", "Attachments that could not be brought back.", nil, nil)
+	descUp           = prometheus.NewDesc("vmnet_attachment_connected", "1 when a guest is connected.", attachmentLabels, nil)
+	descFrames       = prometheus.NewDesc("vmnet_frames_total", "Frames moved.", append(attachmentLabels, "direction"), nil)
+	descBytes        = prometheus.NewDesc("vmnet_bytes_total", "Bytes moved.", append(attachmentLabels, "direction"), nil)
+	descDrops        = prometheus.NewDesc("vmnet_drops_total", "Frames dropped.", append(attachmentLabels, "direction", "reason"), nil)
+	descAnswered     = prometheus.NewDesc("vmnet_answered_total", "Frames answered by the shim itself.", attachmentLabels, nil)
+)
+
+// getMetrics answers in the text format of Prometheus, with what the caller
+// sees. The registry is this request's own.
+func (s *Server) getMetrics(w http.ResponseWriter, r *http.Request, who caller) error {
+	reg := prometheus.NewRegistry()
+	if err := reg.Register(&collector{s.visible(who)}); err != nil {
+		return err
+	}
+	promhttp.HandlerFor(reg, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	return nil
+}
+
+// A collector tells of some attachments.
+type collector struct{ atts []*attachment }
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descAttachments, descNetworks, descBroken, descUp, descFrames, descBytes, descDrops, descAnswered} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	broken := 0
+	for _, a := range c.atts {
+		if a.relay == nil {
+			broken++
+			continue
+		}
+		collectOne(ch, a)
+	}
+	gauge(ch, descAttachments, float64(len(c.atts)))
+	gauge(ch, descNetworks, float64(len(networksOf(c.atts))))
+	gauge(ch, descBroken, float64(broken))
+}
+
+func collectOne(ch chan<- prometheus.Metric, a *attachment) {
+	labels := []string{a.rec.Network, a.rec.ContainerID, a.rec.IfName}
+	up := 0.0
+	if a.relay.Peer().Connected {
+		up = 1
+	}
+	gauge(ch, descUp, up, labels...)
+	st := a.relay.Stats()
+	counter(ch, descAnswered, st.Answered, labels...)
+	for _, d := range []struct {
+		name string
+		relay.Direction
+	}{{"from_guest", st.FromGuest}, {"to_guest", st.ToGuest}} {
+		labels := append(labels, d.name)
+		counter(ch, descFrames, d.Frames, labels...)
+		counter(ch, descBytes, d.Bytes, labels...)
+		for reason, n := range d.Drops {
+			counter(ch, descDrops, n, append(labels, reason)...)
+		}
+	}
+}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, v uint64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}

@@ -1,0 +1,291 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// A network is known by its name as long as somebody uses it.
+//
+//	closed ──► open: the first user, holding lock
+//	open ──► closed: the last user leaves, holding lock
+type network struct {
+	name string
+	lock ctxLock // held while opening and closing
+
+	// The rest is guarded by Server.mu. open is changed holding lock too, so
+	// that it stays as it is for whoever holds either.
+	users int
+	open  *openNetwork
+	macs  map[string]ipam.Key // who has which MAC
+}
+
+// An openNetwork is what the driver made. It does not change.
+type openNetwork struct {
+	vmnet.Network
+	asked   shim.NetworkSpec
+	granted shim.NetworkSpec
+	info    vmnet.NetworkInfo
+	owner   uint32
+}
+
+// pool is where the network's addresses come from.
+func (o *openNetwork) pool() ipam.Pool {
+	return ipam.SubnetPool(o.granted.Name, o.granted.Subnet, o.granted.Gateway)
+}
+
+// acquire returns the network that asked describes, opened if nobody uses it
+// yet. granted holds the choices of an earlier shim, or is nil.
+func (s *Server) acquire(ctx context.Context, asked shim.NetworkSpec, granted *shim.NetworkSpec, owner uint32) (*network, func(context.Context) error, error) {
+	n, err := s.enter(asked.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	leave := func(ctx context.Context) error { return s.leave(ctx, n) }
+	if err := n.lock.lock(ctx); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("network %s is being opened: %w", n.name, err), s.leave(context.WithoutCancel(ctx), n))
+	}
+	err = s.openLocked(ctx, n, asked, granted, owner)
+	n.lock.unlock()
+	if err != nil {
+		return nil, nil, errors.Join(err, leave(context.WithoutCancel(ctx)))
+	}
+	return n, leave, nil
+}
+
+// enter counts a user of the network, which it makes if need be.
+func (s *Server) enter(name string) (*network, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nets[name]
+	if n == nil {
+		if len(s.nets) >= s.cfg.Limits.Networks {
+			return nil, shim.Errorf(shim.CodeExhausted, "network %s: this shim has %d networks, its limit", name, len(s.nets))
+		}
+		n = &network{name: name, lock: newCtxLock(), macs: map[string]ipam.Key{}}
+		s.nets[name] = n
+	}
+	n.users++
+	return n, nil
+}
+
+// leave takes a user away; the last one closes the network.
+func (s *Server) leave(ctx context.Context, n *network) error {
+	if err := n.lock.lock(ctx); err != nil {
+		return err
+	}
+	defer n.lock.unlock()
+	s.mu.Lock()
+	n.users--
+	var closing *openNetwork
+	if n.users == 0 {
+		closing, n.open = n.open, nil
+		delete(s.nets, n.name)
+	}
+	s.mu.Unlock()
+	if closing == nil {
+		return nil
+	}
+	s.cfg.Log.WithField("network", n.name).Info("network closed")
+	return closing.Close()
+}
+
+// openLocked opens n, or checks that asked fits what is open. The caller holds
+// n.lock.
+func (s *Server) openLocked(ctx context.Context, n *network, asked shim.NetworkSpec, granted *shim.NetworkSpec, owner uint32) error {
+	if o := n.open; o != nil {
+		if owner != 0 && o.owner != owner {
+			return shim.Errorf(shim.CodeDenied, "network %s: belongs to another user, choose another name", n.name)
+		}
+		return compareSpecs(n.name, asked, o)
+	}
+	want, err := s.choose(ctx, asked, granted)
+	if err != nil {
+		return err
+	}
+	o, err := s.openDriver(ctx, asked, want)
+	if err != nil {
+		s.forgetChoice(want)
+		return err
+	}
+	o.owner = owner
+	if err := s.keepChoice(o); err != nil {
+		return errors.Join(err, o.Close())
+	}
+	s.mu.Lock()
+	n.open = o
+	s.mu.Unlock()
+	s.cfg.Log.WithField("network", n.name).WithField("driver", o.granted.Driver).
+		WithField("subnet", o.granted.Subnet.String()).Info("network opened")
+	return nil
+}
+
+// openDriver opens the network with the driver that was asked for.
+func (s *Server) openDriver(ctx context.Context, asked, want shim.NetworkSpec) (*openNetwork, error) {
+	cfg := vmnet.NetworkConfig{
+		Name: want.Name, Mode: want.Mode, Subnet: want.Subnet, Gateway: want.Gateway,
+		Uplink: want.Uplink, MTU: want.MTU, Isolated: want.Isolated, Offload: want.Offload,
+		Layer2: want.IPAM == shim.IPAMNone, Domain: want.DNS.Domain, HostLoopback: want.HostLoopback,
+	}
+	var tried error
+	for _, name := range s.candidates(want.Driver) {
+		d := s.cfg.Drivers[name]
+		if d == nil {
+			return nil, &shim.Error{Code: shim.CodeUnsupported, Key: "network.driver", Value: name,
+				Message: fmt.Sprintf("network.driver %q: this shim has %q", name, s.driverNames())}
+		}
+		nw, err := d.Open(ctx, cfg)
+		if err == nil {
+			return opened(nw, name, asked, want)
+		}
+		tried = errors.Join(tried, err)
+		if !errors.Is(err, vmnet.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("network %s: %w", want.Name, tried)
+}
+
+// candidates are the drivers to try for a name. DriverAuto is the framework
+// where it is the system's own, then netstack.
+func (s *Server) candidates(name string) []string {
+	if name != shim.DriverAuto {
+		return []string{name}
+	}
+	if runtime.GOOS == "darwin" && s.cfg.Drivers[shim.DriverVmnet] != nil {
+		return []string{shim.DriverVmnet, shim.DriverNetstack}
+	}
+	return []string{shim.DriverNetstack}
+}
+
+func (s *Server) driverNames() []string {
+	var names []string
+	for name := range s.cfg.Drivers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// opened notes what was granted. A wish that the driver left out is an error:
+// nothing is ignored.
+func opened(nw vmnet.Network, driver string, asked, want shim.NetworkSpec) (*openNetwork, error) {
+	info := nw.Info()
+	g := want
+	g.Driver = driver
+	g.MTU = info.MTU
+	if info.Subnet.IsValid() {
+		g.Subnet, g.Gateway = info.Subnet, info.Gateway
+	}
+	if want.Offload && !info.Offload {
+		err := &shim.Error{Code: shim.CodeUnsupported, Key: "network.offload", Value: "true",
+			Message: fmt.Sprintf("network.offload true: driver %s does not have it", driver)}
+		return nil, errors.Join(err, nw.Close())
+	}
+	return &openNetwork{Network: nw, asked: asked, granted: g, info: info}, nil
+}
+
+// choose fills in what asked leaves open: the subnet.
+func (s *Server) choose(ctx context.Context, asked shim.NetworkSpec, granted *shim.NetworkSpec) (shim.NetworkSpec, error) {
+	want := asked
+	if want.Subnet.IsValid() || want.IPAM == shim.IPAMNone || want.Mode == vmnet.Bridged {
+		return want, nil
+	}
+	if err := s.choosing.lock(ctx); err != nil {
+		return want, fmt.Errorf("network %s: choose subnet: %w", want.Name, err)
+	}
+	defer s.choosing.unlock()
+	if granted == nil {
+		granted = s.kept(want.Name)
+	}
+	if granted == nil || !granted.Subnet.IsValid() {
+		subnet, err := s.chooseSubnet(ctx)
+		if err != nil {
+			return want, &shim.Error{Code: shim.CodeExhausted, Key: "network.subnet", Message: fmt.Sprintf("network %s: %v", want.Name, err)}
+		}
+		granted = &shim.NetworkSpec{Subnet: subnet, Gateway: vmnet.FirstAddr(subnet)}
+	}
+	want.Subnet, want.Gateway = granted.Subnet, granted.Gateway
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.choices[want.Name]; !ok {
+		// So that the next choice does not take the same before this one is kept.
+		s.choices[want.Name] = networkRecord{Granted: want}
+	}
+	return want, nil
+}
+
+func (s *Server) chooseSubnet(ctx context.Context) (netip.Prefix, error) {
+	var inUse []netip.Prefix
+	if s.cfg.InUse != nil {
+		host, err := s.cfg.InUse(ctx)
+		if err != nil {
+			return netip.Prefix{}, fmt.Errorf("look at the host's addresses and routes: %w", err)
+		}
+		inUse = host
+	}
+	s.mu.Lock()
+	for _, c := range s.choices {
+		inUse = append(inUse, c.Granted.Subnet)
+	}
+	for _, n := range s.nets {
+		if n.open != nil {
+			inUse = append(inUse, n.open.granted.Subnet)
+		}
+	}
+	s.mu.Unlock()
+	return ipam.ChooseSubnet(inUse)
+}
+
+// kept returns the choices of a network that was open before, or nil.
+func (s *Server) kept(name string) *shim.NetworkSpec {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.choices[name]; ok {
+		return &c.Granted
+	}
+	return nil
+}
+
+// forgetChoice drops a choice that was never kept.
+func (s *Server) forgetChoice(want shim.NetworkSpec) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.choices[want.Name]; ok && c.Version == 0 {
+		delete(s.choices, want.Name)
+	}
+}
+
+// keepChoice writes the network's state file, and forgets the network that was
+// not used for the longest time when there are too many.
+func (s *Server) keepChoice(o *openNetwork) error {
+	rec := networkRecord{Version: stateVersion, Asked: o.asked, Granted: o.granted, Owner: o.owner, Used: time.Now().UTC()}
+	if err := writeJSON(s.state.networkFile(o.granted.Name), rec); err != nil {
+		return fmt.Errorf("network %s: keep its choices: %w", o.granted.Name, err)
+	}
+	s.mu.Lock()
+	s.choices[o.granted.Name] = rec
+	oldest := ""
+	if len(s.choices) > 4*s.cfg.Limits.Networks {
+		for name, c := range s.choices {
+			if s.nets[name] == nil && c.Version != 0 && (oldest == "" || c.Used.Before(s.choices[oldest].Used)) {
+				oldest = name
+			}
+		}
+		delete(s.choices, oldest)
+	}
+	s.mu.Unlock()
+	if oldest == "" {
+		return nil
+	}
+	return removeFile(s.state.networkFile(oldest))
+}

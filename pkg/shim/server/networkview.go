@@ -1,0 +1,48 @@
+package server
+
+import (
+	"context"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// networksOf groups sorted attachments by their network.
+func networksOf(atts []*attachment) [][]*attachment {
+	var groups [][]*attachment
+	for i, a := range atts {
+		if i == 0 || atts[i-1].rec.Network != a.rec.Network {
+			groups = append(groups, nil)
+		}
+		last := len(groups) - 1
+		groups[last] = append(groups[last], a)
+	}
+	return groups
+}
+
+// networkView is what the API tells of the network of some attachments, to
+// somebody who sees those only.
+func (s *Server) networkView(ctx context.Context, group []*attachment) (shim.Network, error) {
+	a := group[0]
+	for _, other := range group {
+		if other.net != nil {
+			a = other
+			break
+		}
+	}
+	v := shim.Network{NetworkSpec: a.rec.Granted, Attachments: len(group)}
+	if v.DNS = dnsOf(v.NetworkSpec); a.net != nil {
+		v.HostLoopbackAddr, v.HostInterfaces = a.net.info.HostLoopbackAddr, a.net.info.HostInterfaces
+	}
+	if v.Gateway.IsValid() && v.Driver == shim.DriverNetstack {
+		v.GatewayMAC = vmnet.GatewayMAC(v.Name).String()
+	}
+	if a.net != nil && v.Subnet.IsValid() && v.IPAM == shim.IPAMBuiltin {
+		u, err := s.cfg.Leases.Usage(ctx, a.net.pool())
+		if err != nil {
+			return v, err
+		}
+		v.Leases, v.Free = u.Held, u.Free
+	}
+	return v, nil
+}

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+)
+
+// A caller is who sent a request, as the kernel tells it.
+type caller struct{ uid uint32 }
+
+// may reports whether the caller sees and changes what belongs to owner.
+func (c caller) may(owner uint32) bool { return c.uid == 0 || c.uid == owner }
+
+type callerKey struct{}
+
+// withCaller puts the credentials of the peer, as they were when it connected,
+// into the context of a connection's requests.
+func withCaller(ctx context.Context, c net.Conn) context.Context {
+	uid, err := peerUID(c)
+	if err != nil {
+		return ctx // callerOf then says so for every request
+	}
+	return context.WithValue(ctx, callerKey{}, caller{uid})
+}
+
+func callerOf(ctx context.Context) (caller, bool) {
+	c, ok := ctx.Value(callerKey{}).(caller)
+	return c, ok
+}
+
+// peerUID asks the kernel for the effective user ID of the process that
+// connected.
+func peerUID(c net.Conn) (uint32, error) {
+	if l, ok := c.(*limitedConn); ok {
+		c = l.Conn
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return 0, fmt.Errorf("peer credentials: %T is not a unix socket", c)
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var uid uint32
+	var cerr error
+	if err := raw.Control(func(fd uintptr) { uid, cerr = socketPeerUID(int(fd)) }); err != nil {
+		return 0, err
+	}
+	return uid, cerr
+}

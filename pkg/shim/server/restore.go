@@ -1,0 +1,163 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// restoreAtOnce is how many attachments are brought back at the same time.
+const restoreAtOnce = 8
+
+// restore brings back what the state directory holds. What cannot be brought
+// back is told in problems and stays listed. An error means that the state
+// directory as such cannot be used.
+func (s *Server) restore(ctx context.Context) error {
+	if err := s.state.prepare(); err != nil {
+		return err
+	}
+	nets, problems, err := load[networkRecord](s.state.networks())
+	if err != nil {
+		return err
+	}
+	s.problem(problems...)
+	for _, n := range nets {
+		s.choices[n.Granted.Name] = n
+	}
+	recs, problems, err := load[attachmentRecord](s.state.attachments())
+	if err != nil {
+		return err
+	}
+	s.problem(problems...)
+	if err := s.releaseStrays(ctx, recs, len(problems) > 0); err != nil {
+		return err
+	}
+	s.registerLeases(ctx, recs)
+	if err := s.clearSockets(recs); err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.SetLimit(restoreAtOnce)
+	for _, rec := range recs {
+		g.Go(func() error {
+			s.revive(ctx, rec)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// revive brings one attachment back, or lists it as broken.
+func (s *Server) revive(ctx context.Context, rec attachmentRecord) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Operation)
+	defer cancel()
+	before := rec
+	a := &attachment{rec: rec}
+	s.addDurableUndos(a)
+	log := s.logOf(rec.Key)
+	if err := s.bringUp(ctx, a, &before); err != nil {
+		if uerr := s.letGo(ctx, a); uerr != nil {
+			log.WithError(uerr).Warn("clean up")
+		}
+		a = &attachment{rec: before, undo: a.undo, problem: err.Error()}
+		s.problem(fmt.Sprintf("attachment %s could not be brought back: %v", rec.Key, err))
+	} else {
+		log.Info("attachment brought back")
+	}
+	s.mu.Lock()
+	s.atts[rec.Key] = a
+	s.mu.Unlock()
+}
+
+// addDurableUndos gives an attachment the undos of the steps that an earlier
+// shim did.
+func (s *Server) addDurableUndos(a *attachment) {
+	k, file := a.rec.Key, s.state.attachmentFile(a.rec.Key)
+	a.undo.addDurable("lease", func(ctx context.Context) error { return s.cfg.Leases.Release(ctx, k) })
+	a.undo.addDurable("state file", func(context.Context) error { return removeFile(file) })
+}
+
+// releaseStrays releases the leases of attachments that never came to be, since
+// the shim died between the lease and the state file, or that were being
+// deleted. When a state file is damaged a lease without one may be its, and
+// stays: an address too few is better than one given twice.
+func (s *Server) releaseStrays(ctx context.Context, recs []attachmentRecord, damaged bool) error {
+	known := map[ipam.Key]bool{}
+	for _, r := range recs {
+		known[r.Key] = true
+	}
+	leases, err := s.cfg.Leases.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, l := range leases {
+		switch {
+		case known[l.Key]:
+		case damaged:
+			s.problem(fmt.Sprintf("lease %s of %s has no attachment; it may be that of a damaged state file", l.Addr(), l.Key))
+		default:
+			if err := s.cfg.Leases.Release(ctx, l.Key); err != nil {
+				return err
+			}
+			s.logOf(l.Key).WithField("addr", l.Addr().String()).Info("lease without attachment released")
+		}
+	}
+	return nil
+}
+
+// registerLeases makes leases again that the store has lost, before anybody else
+// can be given their addresses.
+func (s *Server) registerLeases(ctx context.Context, recs []attachmentRecord) {
+	for _, r := range recs {
+		if !r.Addr.IsValid() {
+			continue
+		}
+		pool := ipam.SubnetPool(r.Granted.Name, r.Granted.Subnet, r.Granted.Gateway)
+		_, err := s.cfg.Leases.Allocate(ctx, ipam.Request{Key: r.Key, Pools: []ipam.Pool{pool}, Want: []netip.Addr{r.Addr.Addr()}, MAC: r.MAC})
+		if err != nil {
+			s.problem(fmt.Sprintf("lease %s of attachment %s: %v", r.Addr, r.Key, err))
+		}
+	}
+}
+
+// clearSockets removes the sockets of attachments that are no more, which a
+// killed shim left behind.
+func (s *Server) clearSockets(recs []attachmentRecord) error {
+	known := map[string]bool{}
+	for _, r := range recs {
+		for _, kind := range []string{shim.FramesDgram, shim.FramesStream} {
+			known[filepath.Base(s.cfg.Dirs.Socket(r.Network, r.ContainerID, r.IfName, kind))] = true
+		}
+	}
+	entries, err := os.ReadDir(s.cfg.Dirs.Sockets())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type() != fs.ModeSocket || known[e.Name()] {
+			continue
+		}
+		if err := remove(filepath.Join(s.cfg.Dirs.Sockets(), e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// problem notes what an operator should know.
+func (s *Server) problem(texts ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range texts {
+		s.cfg.Log.Warn(t)
+		s.problems = append(s.problems, t)
+	}
+}

@@ -1,0 +1,166 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// shutdownTime bounds the wait for requests under way when Serve ends.
+const shutdownTime = 10 * time.Second
+
+// A Server is a shim. Make it with New, run it with Serve, once.
+type Server struct {
+	cfg      Config
+	uid      uint32 // the shim's own
+	started  time.Time
+	state    state
+	keys     keyLocks
+	choosing ctxLock // one choice of a subnet at a time
+	unlock   func()  // gives the state directory back
+
+	mu       sync.Mutex // guards the rest; see the package comment
+	nets     map[string]*network
+	atts     map[ipam.Key]*attachment
+	choices  map[string]networkRecord // by network; Version 0: not written yet
+	problems []string
+	making   int // attachments being made
+	active   int // requests under way
+	leaving  bool
+	idle     *time.Timer   // runs while there is nothing to do; nil without IdleExit
+	idled    chan struct{} // gets a token when idle has run out
+}
+
+// New returns a server that has brought back what the state directory holds. It
+// locks that directory against other shims; ctx bounds the wait for the lock and
+// the bringing back. The caller calls Serve or Close.
+func New(ctx context.Context, cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg.Limits = cfg.Limits.withDefaults()
+	s := &Server{
+		cfg: cfg, uid: uint32(os.Geteuid()), started: time.Now(), state: state{cfg.Dirs.State}, choosing: newCtxLock(),
+		nets: map[string]*network{}, atts: map[ipam.Key]*attachment{}, choices: map[string]networkRecord{},
+		idled: make(chan struct{}, 1),
+	}
+	unlock, err := shim.LockFile(ctx, filepath.Join(cfg.Dirs.State, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	s.unlock = unlock
+	if err := s.restore(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("state directory %s: %w", cfg.Dirs.State, err), s.Close())
+	}
+	return s, nil
+}
+
+// Serve answers requests on l, which it owns, until ctx is done or the shim was
+// idle for Config.IdleExit; then it removes the socket file, lets requests under
+// way end, and closes everything. Attachments and leases stay in the state
+// directory. It returns nil in both cases.
+func (s *Server) Serve(ctx context.Context, l *net.UnixListener) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	l.SetUnlinkOnClose(false) // leave removes it, and only if it is ours
+	own, err := os.Lstat(shim.ListenPath(l))
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	limited := limitListener(l, s.cfg.Limits.Connections)
+	hs := &http.Server{
+		Handler: s.mux(), ConnContext: withCaller,
+		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		WriteTimeout: s.cfg.Limits.Operation + shutdownTime, MaxHeaderBytes: maxHeader,
+		ErrorLog: log.New(logWriter{s.cfg.Log}, "", 0),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- hs.Serve(limited) }()
+	s.startIdle()
+	defer s.stopIdle()
+	err = s.wait(ctx, l, own, failed)
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	if serr := hs.Shutdown(sctx); serr != nil {
+		err = errors.Join(err, fmt.Errorf("requests under way: %w", serr), hs.Close())
+	}
+	return err
+}
+
+// wait returns when Serve shall end, with the socket file removed.
+func (s *Server) wait(ctx context.Context, l *net.UnixListener, own fs.FileInfo, failed <-chan error) error {
+	for {
+		select {
+		case err := <-failed:
+			return fmt.Errorf("serve: %w", err)
+		case <-ctx.Done():
+			s.cfg.Log.Info("asked to end")
+			_, err := s.leaveSocket(l, own, func() bool { s.setLeaving(); return true })
+			return err
+		case <-s.idled:
+			if !s.isIdle() {
+				continue
+			}
+			gone, err := s.leaveSocket(l, own, s.leaveIfIdle)
+			if gone || err != nil {
+				s.cfg.Log.WithField("after", s.cfg.IdleExit.String()).Info("idle, leaving")
+				return err
+			}
+		}
+	}
+}
+
+func (s *Server) leaveSocket(l *net.UnixListener, own fs.FileInfo, may func() bool) (bool, error) {
+	if s.cfg.KeepSocket {
+		return may(), nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	return shim.Unlisten(ctx, l, own, may)
+}
+
+// Close ends what New brought up, keeping its durable part. Serve calls it; a
+// caller needs it only in the place of Serve. It is idempotent.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.leaving = true
+	atts := s.atts
+	s.atts = map[ipam.Key]*attachment{}
+	unlock := s.unlock
+	s.unlock = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, a := range atts {
+		// No request is under way any more, so nobody holds the key.
+		errs = append(errs, s.letGo(context.Background(), a))
+	}
+	if unlock != nil {
+		unlock()
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) logOf(k ipam.Key) *logrus.Entry {
+	return s.cfg.Log.WithFields(logrus.Fields{"network": k.Network, "containerID": k.ContainerID, "ifname": k.IfName})
+}
+
+// logWriter takes the lines of net/http, which are about clients that do not
+// speak HTTP.
+type logWriter struct{ log logrus.FieldLogger }
+
+func (w logWriter) Write(line []byte) (int, error) {
+	w.log.Debug(string(line))
+	return len(line), nil
+}

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// socketBuffer is what is asked for the buffers of an attachment's datagram
+// socket, in bytes. The system may give less.
+const socketBuffer = 4 << 20
+
+// bindSockets makes the attachment's two sockets and gives them to its relay.
+func (s *Server) bindSockets(a *attachment) error {
+	for _, kind := range []string{shim.FramesDgram, shim.FramesStream} {
+		path := s.cfg.Dirs.Socket(a.rec.Network, a.rec.ContainerID, a.rec.IfName, kind)
+		// Whatever is there is of an earlier life of this attachment: the
+		// directory is the shim's alone.
+		if err := remove(path); err != nil {
+			return fmt.Errorf("attachment %s: %w", a.rec.Key, err)
+		}
+		a.undo.add(kind+" socket", func(context.Context) error { return remove(path) })
+		if err := listenFrames(a, kind, path); err != nil {
+			return fmt.Errorf("attachment %s: %s socket: %w", a.rec.Key, kind, err)
+		}
+		if err := s.giveSocket(path, a.rec.Owner); err != nil {
+			return fmt.Errorf("attachment %s: %s socket: %w", a.rec.Key, kind, err)
+		}
+	}
+	return nil
+}
+
+// listenFrames binds a socket and gives it to the relay, which then owns it.
+func listenFrames(a *attachment, kind, path string) error {
+	if kind == shim.FramesDgram {
+		c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+		if err != nil {
+			return err
+		}
+		// Smaller buffers mean earlier drops, nothing worse.
+		_, _ = c.SetReadBuffer(socketBuffer), c.SetWriteBuffer(socketBuffer)
+		return a.relay.ListenDatagram(c)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false) // the undo removes it, by then it may be a successor's
+	return a.relay.ListenStream(l)
+}
+
+// giveSocket lets the owner of the attachment, and nobody else, connect.
+func (s *Server) giveSocket(path string, owner uint32) error {
+	if err := os.Chmod(path, 0o600); err != nil {
+		return err
+	}
+	if me := os.Geteuid(); me != 0 || owner == 0 {
+		return nil
+	}
+	return os.Chown(path, int(owner), -1)
+}
+
+// remove removes a file. One that is not there is fine.
+func remove(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// Limits of a request's texts, in bytes and items.
+const (
+	maxText = 255  // RequestID, Hostname, domains
+	maxPath = 4096 // Sandbox: PATH_MAX
+	maxList = 16   // name servers, search domains, options
+)
+
+// checkKey refuses names that cannot be those of an attachment.
+func checkKey(k ipam.Key) error {
+	if err := shim.CheckNetwork(k.Network); err != nil {
+		return err
+	}
+	if err := shim.CheckContainerID(k.ContainerID); err != nil {
+		return err
+	}
+	return shim.CheckIfName(k.IfName)
+}
+
+// normalize checks a request, fills in its defaults, and brings values that
+// mean the same into one form, so that equal requests are equal.
+func normalize(k ipam.Key, r *shim.AttachRequest) error {
+	if r.Network.Name == "" {
+		r.Network.Name = k.Network
+	}
+	if r.Network.Name != k.Network {
+		return shim.Invalidf("network.name", r.Network.Name, "want %q as in the path", k.Network)
+	}
+	if err := normalizeSpec(&r.Network); err != nil {
+		return err
+	}
+	for _, f := range []func(*shim.AttachRequest) error{normalizeFrames, normalizeMAC, normalizeIPs, checkTexts} {
+		if err := f(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func normalizeSpec(n *shim.NetworkSpec) error {
+	if n.Driver == "" {
+		n.Driver = shim.DriverAuto
+	}
+	if n.MTU == 0 {
+		n.MTU = vmnet.DefaultMTU
+	}
+	switch drivers := []string{shim.DriverAuto, shim.DriverVmnet, shim.DriverNetstack, shim.DriverTap}; {
+	case !slices.Contains(drivers, n.Driver):
+		return shim.Invalidf("network.driver", n.Driver, "want one of %q", drivers)
+	case n.MTU < vmnet.MinMTU || n.MTU > vmnet.MaxMTU:
+		return shim.Invalidf("network.mtu", strconv.Itoa(n.MTU), "want %d to %d", vmnet.MinMTU, vmnet.MaxMTU)
+	case n.Mode == vmnet.Bridged && n.Uplink == "":
+		return shim.Invalidf("network.uplink", "", "mode bridged wants the name of an interface")
+	case n.Mode != vmnet.Bridged && n.Uplink != "":
+		return shim.Invalidf("network.uplink", n.Uplink, "mode %s has no uplink", n.Mode)
+	}
+	switch n.IPAM {
+	case shim.IPAMBuiltin, shim.IPAMNone:
+	case shim.IPAMStatic:
+		return &shim.Error{Code: shim.CodeUnsupported, Key: "network.ipam", Value: n.IPAM, Message: `network.ipam "delegated": this shim does not take addresses from elsewhere yet`}
+	default:
+		return shim.Invalidf("network.ipam", n.IPAM, "want %q or %q", shim.IPAMBuiltin, shim.IPAMNone)
+	}
+	if err := normalizeSubnet(n); err != nil {
+		return err
+	}
+	return checkDNS(&n.DNS)
+}
+
+func normalizeSubnet(n *shim.NetworkSpec) error {
+	switch {
+	case n.Subnet6.IsValid():
+		return &shim.Error{Code: shim.CodeUnsupported, Key: "network.subnet6", Value: n.Subnet6.String(),
+			Message: fmt.Sprintf("network.subnet6 %q: this shim has no IPv6 yet", n.Subnet6)}
+	case !n.Subnet.IsValid() && n.Gateway.IsValid():
+		return shim.Invalidf("network.gateway", n.Gateway.String(), "want network.subnet with it")
+	case !n.Subnet.IsValid():
+		return nil
+	case n.IPAM == shim.IPAMNone:
+		return shim.Invalidf("network.subnet", n.Subnet.String(), "ipam %q is layer 2 only, want no subnet", shim.IPAMNone)
+	case !n.Subnet.Addr().Is4():
+		return shim.Invalidf("network.subnet", n.Subnet.String(), "want an IPv4 subnet")
+	case n.Subnet != n.Subnet.Masked():
+		return shim.Invalidf("network.subnet", n.Subnet.String(), "has host bits, want %s", n.Subnet.Masked())
+	case n.Subnet.Bits() < 8 || n.Subnet.Bits() > 29:
+		return shim.Invalidf("network.subnet", n.Subnet.String(), "want a length of 8 to 29 bits")
+	}
+	if !n.Gateway.IsValid() {
+		n.Gateway = vmnet.FirstAddr(n.Subnet)
+	}
+	first, last := vmnet.FirstAddr(n.Subnet), vmnet.LastAddr(n.Subnet)
+	if !n.Gateway.Is4() || n.Gateway.Less(first) || last.Less(n.Gateway) {
+		return shim.Invalidf("network.gateway", n.Gateway.String(), "want an address from %s to %s", first, last)
+	}
+	return nil
+}
+
+func checkDNS(d *shim.DNS) error {
+	for i, list := range [][]string{d.Nameservers, d.Search, d.Options} {
+		key := "network.dns." + [...]string{"nameservers", "search", "options"}[i]
+		if len(list) > maxList {
+			return shim.Invalidf(key, strconv.Itoa(len(list)), "want at most %d", maxList)
+		}
+	}
+	for _, s := range d.Nameservers {
+		if _, err := netip.ParseAddr(s); err != nil {
+			return shim.Invalidf("network.dns.nameservers", s, "want IP addresses")
+		}
+	}
+	for _, s := range append([]string{d.Domain}, d.Search...) {
+		if s != "" && !isDomain(s) {
+			return shim.Invalidf("network.dns", s, "want DNS domains")
+		}
+	}
+	for _, s := range d.Options {
+		if !isPlain(s, maxText) {
+			return shim.Invalidf("network.dns.options", s, "want printable text of 1 to %d bytes", maxText)
+		}
+	}
+	return nil
+}
+
+func normalizeFrames(r *shim.AttachRequest) error {
+	switch r.Frames {
+	case "":
+		r.Frames = shim.FramesDgram
+	case shim.FramesDgram, shim.FramesStream:
+	case shim.FramesTap:
+		return &shim.Error{Code: shim.CodeUnsupported, Key: "frames", Value: r.Frames, Message: `frames "tap": only driver tap has it, and this shim does not have that driver`}
+	default:
+		return shim.Invalidf("frames", r.Frames, "want %q, %q or %q", shim.FramesDgram, shim.FramesStream, shim.FramesTap)
+	}
+	return nil
+}
+
+func normalizeMAC(r *shim.AttachRequest) error {
+	if r.MAC == "" {
+		return nil
+	}
+	mac, err := net.ParseMAC(r.MAC)
+	switch {
+	case err != nil || len(mac) != 6:
+		return shim.Invalidf("mac", r.MAC, "want six bytes in hexadecimal, as 02:00:00:00:00:01")
+	case mac[0]&1 != 0:
+		return shim.Invalidf("mac", r.MAC, "is a group address, want one whose first byte is even")
+	case bytes.Equal(mac, make([]byte, 6)):
+		return shim.Invalidf("mac", r.MAC, "want an address that is not zero")
+	}
+	r.MAC = mac.String()
+	return nil
+}
+
+func normalizeIPs(r *shim.AttachRequest) error {
+	if len(r.IPs) == 0 {
+		r.IPs = nil
+		return nil
+	}
+	switch {
+	case r.Network.IPAM == shim.IPAMNone:
+		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "ipam %q is layer 2 only, want no addresses", shim.IPAMNone)
+	case len(r.IPs) > 1:
+		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "want one IPv4 address")
+	}
+	a, err := netip.ParseAddr(r.IPs[0])
+	if p, perr := netip.ParsePrefix(r.IPs[0]); perr == nil {
+		a, err = p.Addr(), nil
+		if n := r.Network.Subnet; n.IsValid() && p.Bits() != n.Bits() && p.Bits() != a.BitLen() {
+			return shim.Invalidf("ips", r.IPs[0], "want /%d as network.subnet has", n.Bits())
+		}
+	}
+	if err != nil || !a.Is4() {
+		return shim.Invalidf("ips", r.IPs[0], "want an IPv4 address, as 192.168.127.9 or 192.168.127.9/24")
+	}
+	r.IPs[0] = a.String()
+	return nil
+}
+
+func checkTexts(r *shim.AttachRequest) error {
+	switch {
+	case r.RequestID != "" && !isPlain(r.RequestID, maxText):
+		return shim.Invalidf("requestID", r.RequestID, "want printable text of at most %d bytes", maxText)
+	case r.Hostname != "" && !isDomain(r.Hostname):
+		return shim.Invalidf("hostname", r.Hostname, "want a DNS name")
+	case r.Sandbox != "" && !isPlain(r.Sandbox, maxPath):
+		return shim.Invalidf("sandbox", r.Sandbox, "want printable text of at most %d bytes", maxPath)
+	}
+	return nil
+}
+
+func isPlain(s string, limit int) bool {
+	return s != "" && len(s) <= limit && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// isDomain reports whether s is a host or domain name: labels of 1 to 63
+// letters, digits, hyphens and, as systems in the field have them, underscores
+// (RFC 1123, section 2.1; RFC 2181, section 11).
+func isDomain(s string) bool {
+	s = strings.TrimSuffix(s, ".")
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, c := range []byte(label) {
+			if c != '-' && c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+				return false
+			}
+		}
+	}
+	return true
+}
