@@ -23,7 +23,7 @@ const probeEvery = 100 * time.Millisecond
 func (r *Relay) ListenDatagram(c *net.UnixConn) error { return r.listenDatagram(c, false) }
 
 func (r *Relay) listenDatagram(c *net.UnixConn, plain bool) error {
-	if a, ok := c.LocalAddr().(*net.UnixAddr); !ok || a.Net != "unixgram" || a.Name == "" {
+	if a, ok := c.LocalAddr().(*net.UnixAddr); !ok || a.Net != "unixgram" || a.Name == "" || a.Name == "@" {
 		_ = c.Close()
 		return fmt.Errorf("relay: listen: want a named datagram socket, not %v: %w", c.LocalAddr(), os.ErrInvalid)
 	}
