@@ -85,19 +85,20 @@ static void *thread_main(void *argument) {
 	return NULL;
 }
 
-void lv_thread(void (*body)(void *), void *context) {
+bool lv_thread(pthread_t *id, void (*body)(void *), void *context) {
 	struct thread_start *start = lv_alloc(sizeof *start);
 	*start = (struct thread_start){body, context};
-	sigset_t all, old;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pthread_attr_t attr;
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_t id;
-	int err = pthread_create(&id, &attr, thread_main, start);
-	pthread_attr_destroy(&attr);
+	sigset_t blocked, old;
+	sigfillset(&blocked);
+	pthread_sigmask(SIG_SETMASK, &blocked, &old);
+	pthread_t unjoined;
+	int err = pthread_create(id != NULL ? id : &unjoined, NULL, thread_main, start);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (err != 0)
-		lv_die("pthread_create: %s", strerror(err));
+	if (err != 0) {
+		free(start);
+		return false;
+	}
+	if (id == NULL)
+		pthread_detach(unjoined);
+	return true;
 }

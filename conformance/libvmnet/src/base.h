@@ -29,9 +29,9 @@ uint64_t lv_now_ns(void);
 void lv_random(void *bytes, size_t length);
 uint64_t lv_hash(const void *bytes, size_t length, uint64_t seed);
 
-// lv_thread starts a detached thread with all signals blocked; it is for
-// threads that never run a client's code.
-void lv_thread(void (*body)(void *), void *context);
+// lv_thread starts a thread with all signals blocked; it is for threads that
+// never run a client's code. With id NULL nobody joins it. False: no thread.
+bool lv_thread(pthread_t *id, void (*body)(void *), void *context);
 
 // Counters that tests read through libvmnet_test_get.
 struct lv_counters {

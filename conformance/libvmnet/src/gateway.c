@@ -55,15 +55,16 @@ static void ipv4(struct net *net, const uint8_t *frame, size_t length) {
 		return;
 	if (frame[23] == 17 && (frame[14] & 15) == 5 && frame[36] == 0 && frame[37] == 67)
 		lv_dhcp_input_locked(net, frame, length);
-	else if (frame[23] == 1 && load32(frame + 30) == net->gateway)
+	else if (net->tap == NULL && frame[23] == 1 && load32(frame + 30) == net->gateway)
 		echo4(net, frame, length);
 }
 
+// With a tap the kernel answers for the gateway, but not for the DHCP server.
 void lv_gateway_input_locked(struct net *net, const struct lv_frame *frame) {
 	if (net->gateway == 0 || !atomic_load(&lv_knob.gateway) || frame->length < 14)
 		return;
 	const uint8_t *type = frame->bytes + 12;
-	if (type[0] == 8 && type[1] == 6)
+	if (type[0] == 8 && type[1] == 6 && net->tap == NULL)
 		arp(net, frame->bytes, frame->length);
 	else if (type[0] == 8 && type[1] == 0)
 		ipv4(net, frame->bytes, frame->length);

@@ -44,12 +44,13 @@ static void give(struct net *net, struct port *from, struct port *to, const stru
 	// Isolation is the bridge's PRIVATE flag: no frames between two such ports.
 	if (to == from || (to->isolated && from->isolated))
 		return;
-	if (to == &net->uplink && net->tap != NULL)
-		lv_tap_write(net->tap, frame);
-	else if (to == &net->uplink)
+	if (to == &net->uplink) {
+		if (net->tap != NULL)
+			lv_tap_write(net->tap, frame);
 		lv_gateway_input_locked(net, frame);
-	else if (to->receive != NULL)
+	} else if (to->receive != NULL) {
 		to->receive(to->context, frame);
+	}
 }
 
 void lv_hub_input_locked(struct net *net, struct port *from, const struct lv_frame *frame) {

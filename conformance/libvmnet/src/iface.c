@@ -32,6 +32,7 @@ static void destroy(struct vmnet_interface *ifc) {
 	for (uint32_t i = 0; i < ifc->ring_size; i++)
 		free(ifc->ring[i].bytes);
 	free(ifc->ring);
+	lv_link_free(ifc->link);
 	pthread_mutex_destroy(&ifc->mu);
 	lv_free(ifc, sizeof *ifc);
 }
@@ -284,8 +285,14 @@ static vmnet_return_t set_up(struct start *s, const struct lv_request *request) 
 	ifc->max_frame = s->options.tso ? LV_MAX_FRAME : ifc->mtu + 14;
 	ifc->ring_size = (uint32_t)atomic_load(&lv_knob.ring);
 	ifc->ring = calloc(ifc->ring_size, sizeof *ifc->ring);
-	if (ifc->ring == NULL || !lv_attach(ifc->port, lv_packet_receive, ifc))
-		lv_die("interface %p: could not be attached", (void *)ifc);
+	if (ifc->ring == NULL)
+		lv_die("out of memory for a ring");
+	ifc->link = lv_attach(ifc->port, lv_packet_receive, ifc);
+	if (ifc->link == NULL) {
+		struct lv_request undo = {.magic = LV_MAGIC, .op = LV_OP_STOP, .handle = ifc->port};
+		lv_call(&undo, &s->answer);
+		return VMNET_FAILURE;
+	}
 	atomic_fetch_add(&lv_count.interfaces, 1);
 	return VMNET_SUCCESS;
 }
@@ -350,7 +357,7 @@ static void stop_schedule(void *context) {
 
 static void tear_down(struct vmnet_interface *ifc) {
 	swap_listener(ifc, NULL);
-	lv_detach(ifc->port);
+	lv_detach(ifc->link);
 	struct lv_request request = {.magic = LV_MAGIC, .op = LV_OP_STOP, .handle = ifc->port};
 	struct lv_answer answer;
 	lv_call(&request, &answer);

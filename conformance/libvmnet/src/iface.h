@@ -5,6 +5,7 @@
 #include "../include/vmnet/vmnet.h"
 #include "base.h"
 #include "core.h"
+#include "transport.h"
 
 #define IFACE_MAGIC 0x564d4946u
 
@@ -32,7 +33,7 @@ struct vmnet_interface {
 	_Atomic uint32_t state;
 	struct vmnet_interface *next; // list of all, guarded by its lock
 	uint64_t port;
-	bool attached;
+	struct lv_link *link; // NULL until set up
 	uint32_t mode, mtu, max_frame;
 	bool tso, checksum, virtio;
 	pthread_mutex_t mu; // guards listener and the ring
@@ -56,11 +57,5 @@ struct iface_options {
 };
 interface_ref lv_iface_start(struct lv_request *request, const struct iface_options *options, vmnet_return_t failure, dispatch_queue_t queue,
                              vmnet_start_interface_completion_handler_t handler);
-
-// The core of this process or the broker's (transport.c).
-void lv_call(const struct lv_request *request, struct lv_answer *answer);
-bool lv_attach(uint64_t port, lv_receive receive, void *context);
-void lv_detach(uint64_t port); // no receive runs or follows after it
-void lv_send(uint64_t port, const struct lv_frame *frames, size_t count);
 
 #endif

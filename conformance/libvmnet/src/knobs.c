@@ -195,5 +195,6 @@ void lv_fault_handler(enum lv_op op, void (*deliver)(void *), void *context) {
 	}
 	struct delayed *d = lv_alloc(sizeof *d);
 	*d = (struct delayed){op, deliver, context};
-	lv_thread(delayed_main, d);
+	if (!lv_thread(NULL, delayed_main, d))
+		lv_die("no thread for a late handler");
 }

@@ -11,8 +11,6 @@
 #include "rule.h"
 #include "xpc.h"
 
-#if LV_MACOS >= 260000
-
 #define CONFIG_MAGIC 0x56434643u
 #define NETWORK_MAGIC 0x564e4554u
 
@@ -47,6 +45,7 @@ static void *check(const char *who, const void *object, uint32_t magic) {
 	return h;
 }
 
+#if LV_MACOS >= 260000
 static void *create(uint32_t magic, size_t size) {
 	struct header *h = lv_alloc(size);
 	h->magic = magic;
@@ -54,6 +53,7 @@ static void *create(uint32_t magic, size_t size) {
 	atomic_fetch_add(&lv_count.cf, 1);
 	return h;
 }
+#endif
 
 const void *CFRetain(const void *object) {
 	struct header *h = check("CFRetain", object, 0);
@@ -78,6 +78,8 @@ void CFRelease(const void *object) {
 	lv_free(h, size);
 	atomic_fetch_sub(&lv_count.cf, 1);
 }
+
+#if LV_MACOS >= 260000
 
 static void tell(vmnet_return_t *status, vmnet_return_t value) {
 	if (status != NULL)
@@ -173,7 +175,8 @@ vmnet_return_t vmnet_network_configuration_add_port_forwarding_rule(vmnet_networ
                                                                     uint16_t external_port, const void *internal_address) {
 	struct lv_net_spec *spec = spec_of(__func__, config);
 	struct lv_rule rule;
-	if (spec->mode != VMNET_SHARED_MODE || !lv_rule_fill(&rule, protocol, external_port, address_family, internal_address, internal_port))
+	if (spec->mode != VMNET_SHARED_MODE || internal_address == NULL || internal_port == 0 ||
+	    !lv_rule_fill(&rule, protocol, external_port, address_family, internal_address, internal_port))
 		return VMNET_INVALID_ARGUMENT;
 	if (spec->rules == LV_RULES)
 		return VMNET_MEM_FAILURE;

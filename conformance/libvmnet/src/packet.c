@@ -198,7 +198,7 @@ static void send_finished(struct vmnet_interface *ifc, const struct lv_frame *fr
 			lv_checksum_fill(copy, frame.length);
 			frame.vhdr = none;
 		}
-		lv_send(ifc->port, &frame, 1);
+		lv_send(ifc->link, &frame, 1);
 	}
 	free(copy);
 }
@@ -230,7 +230,7 @@ static void emit(struct vmnet_interface *ifc, const struct vmpktdesc *packets, i
 		if (traffic == LV_TRAFFIC_HUB && (ifc->virtio || ifc->checksum))
 			send_finished(ifc, frames, some);
 		else if (traffic == LV_TRAFFIC_HUB)
-			lv_send(ifc->port, frames, (size_t)some);
+			lv_send(ifc->link, frames, (size_t)some);
 		done += some;
 	}
 }

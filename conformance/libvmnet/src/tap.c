@@ -22,7 +22,7 @@ struct tap {
 	pthread_t reader;
 };
 
-static void *read_tap(void *context) {
+static void read_tap(void *context) {
 	struct tap *tap = context;
 	uint8_t *bytes = lv_alloc(LV_MAX_FRAME);
 	struct pollfd fds[2] = {{tap->fd, POLLIN, 0}, {tap->wake, POLLIN, 0}};
@@ -38,7 +38,6 @@ static void *read_tap(void *context) {
 		}
 	}
 	free(bytes);
-	return NULL;
 }
 
 static const char *wanted(uint32_t mode) {
@@ -76,7 +75,7 @@ struct tap *lv_tap_open(struct net *net) {
 	tap->fd = fd;
 	tap->net = net;
 	tap->wake = eventfd(0, EFD_CLOEXEC);
-	if (tap->wake < 0 || pthread_create(&tap->reader, NULL, read_tap, tap) != 0)
+	if (tap->wake < 0 || !lv_thread(&tap->reader, read_tap, tap))
 		lv_die("tap %s: no descriptor or thread for its reader", name);
 	return tap;
 }
