@@ -5,7 +5,6 @@ package framework
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -86,19 +85,12 @@ func (d *driver) Join(ctx context.Context, cfg vmnet.NetworkConfig, serializatio
 
 // open makes a network and has create give it its reference.
 func (d *driver) open(ctx context.Context, cfg vmnet.NetworkConfig, create func(*network) error) (vmnet.Network, error) {
-	k := d.kind(cfg)
-	cfg, err := complete(cfg, k)
+	n, err := d.register(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := d.cfg.Options[cfg.Name]; ok && k != logical {
-		return nil, missingLogical("options of network " + cfg.Name)
-	}
-	if err := d.checkUplink(ctx, cfg); err != nil {
-		return nil, err
-	}
-	n := newNetwork(d, cfg, k)
-	if err := d.register(n); err != nil {
+	if err := d.checkUplink(ctx, n.cfg); err != nil {
+		d.forget(n)
 		return nil, err
 	}
 	if err := create(n); err != nil {
@@ -129,30 +121,70 @@ func missingLogical(feature string) error {
 	return &UnsupportedError{Feature: feature, Symbol: callCreate, Since: "26.0"}
 }
 
-// register notes n, unless it would be on one bridge with a network that it must
-// not meet. The framework lets one subnet serve one mode at a time, and segments
-// of 64 KiB are off for all of a bridge as soon as one interface has none
-// (vmnet-helper, docs/performance.md).
-func (d *driver) register(n *network) error {
+// register completes cfg and notes the network, unless it would be on one bridge
+// with another that it must not meet.
+func (d *driver) register(cfg vmnet.NetworkConfig) (*network, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.chooseLocked(&cfg); err != nil {
+		return nil, err
+	}
+	k := d.kind(cfg)
+	cfg, err := complete(cfg, k)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := d.cfg.Options[cfg.Name]; ok && k != logical {
+		return nil, missingLogical("options of network " + cfg.Name)
+	}
+	n := newNetwork(d, cfg, k)
 	for o := range d.networks {
-		a, b := n.info.NetworkConfig, o.cfg
-		switch {
-		case a.Mode == vmnet.Bridged && b.Mode == vmnet.Bridged && a.Uplink == b.Uplink,
-			n.kind == classic && o.kind == classic && a.Mode == b.Mode && !a.Subnet.IsValid() && !b.Subnet.IsValid():
-			if a.Offload != b.Offload {
-				return invalid("offload %t: network %s on the same bridge has offload %t: one interface without it turns it off for all", a.Offload, b.Name, b.Offload)
-			}
-		case a.Mode != vmnet.Bridged && b.Mode != vmnet.Bridged && overlap(a.Subnet, b.Subnet):
-			return invalid("subnet %s: network %s has %s", a.Subnet, b.Name, b.Subnet)
+		if err := n.conflict(o); err != nil {
+			return nil, err
 		}
 	}
 	d.networks[n] = struct{}{}
+	return n, nil
+}
+
+// conflict returns why n and o cannot be open at once. The framework lets one
+// subnet serve one mode at a time. Segments of 64 KiB are off for all of a bridge
+// as soon as one interface has none (vmnet-helper, docs/performance.md).
+func (n *network) conflict(o *network) error {
+	a, b := n.cfg, o.cfg
+	if a.Mode != vmnet.Bridged && b.Mode != vmnet.Bridged && overlap(a.Subnet, o.Info().Subnet) {
+		return invalid("subnet %s: network %s has %s", a.Subnet, b.Name, o.Info().Subnet)
+	}
+	bridge := a.Mode == b.Mode && (a.Mode == vmnet.Bridged && a.Uplink == b.Uplink ||
+		n.kind == classic && o.kind == classic && !a.Subnet.IsValid() && !b.Subnet.IsValid())
+	if bridge && a.Offload != b.Offload {
+		return invalid("offload %t: network %s on the same bridge has offload %t: one interface without it turns it off for all", a.Offload, b.Name, b.Offload)
+	}
 	return nil
 }
 
-func overlap(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }
+// chooseLocked gives a network that asks for none a subnet which overlaps none of
+// the host's or of this driver's: with the older calls all networks of a mode
+// would be one otherwise. A logical network gets one from the system.
+func (d *driver) chooseLocked(cfg *vmnet.NetworkConfig) error {
+	if cfg.Subnet.IsValid() || cfg.Gateway.IsValid() || cfg.RangeEnd.IsValid() ||
+		cfg.Layer2 || cfg.Mode == vmnet.Bridged || d.kind(*cfg) == logical {
+		return nil
+	}
+	used, err := hostSubnets()
+	if err != nil {
+		return err
+	}
+	for o := range d.networks {
+		used = append(used, o.Info().Subnet)
+	}
+	p, ok := firstFree(used)
+	if !ok {
+		return invalid("subnet: none of %s to %s is free: configure one", firstSubnet, lastSubnet)
+	}
+	cfg.Subnet = p
+	return nil
+}
 
 func (d *driver) forget(n *network) {
 	d.mu.Lock()

@@ -15,7 +15,7 @@ import (
 func openLibraries(paths map[string]string) (*api, error) {
 	handles := make(map[string]uintptr, len(paths))
 	for name, path := range paths {
-		h, err := purego.Dlopen(path, purego.RTLD_LAZY|purego.RTLD_GLOBAL)
+		h, err := purego.Dlopen(path, purego.RTLD_LAZY|purego.RTLD_LOCAL)
 		if err != nil {
 			return nil, fmt.Errorf("library %s: %w", path, err)
 		}

@@ -3,7 +3,9 @@ package framework
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
@@ -131,6 +133,42 @@ func checkSubnet6(cfg vmnet.NetworkConfig) error {
 	}
 	return nil
 }
+
+// The subnets that a network is given that asks for none: where the system's own
+// choice begins, and before those that the shim chooses from.
+var (
+	firstSubnet = netip.MustParsePrefix("192.168.64.0/24")
+	lastSubnet  = netip.MustParsePrefix("192.168.126.0/24")
+)
+
+// firstFree returns the first of them that overlaps none of used.
+func firstFree(used []netip.Prefix) (netip.Prefix, bool) {
+	for p := firstSubnet; ; p = netip.PrefixFrom(vmnet.LastAddr(p).Next().Next(), p.Bits()) {
+		if !slices.ContainsFunc(used, func(u netip.Prefix) bool { return overlap(p, u) }) {
+			return p, true
+		}
+		if p == lastSubnet {
+			return netip.Prefix{}, false
+		}
+	}
+}
+
+// hostSubnets returns the IPv4 subnets of the host's addresses.
+func hostSubnets() ([]netip.Prefix, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("addresses of the host: %w", err)
+	}
+	var list []netip.Prefix
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			list = append(list, p.Masked())
+		}
+	}
+	return list, nil
+}
+
+func overlap(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }
 
 func inside(p netip.Prefix, spaces []netip.Prefix) bool {
 	for _, s := range spaces {

@@ -1,0 +1,214 @@
+package framework_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
+
+	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet/framework"
+)
+
+// Releases of macOS that conformance/libvmnet can imitate.
+const (
+	macOS26    = "260000"
+	macOS15    = "150000"
+	macOS11    = "110000"
+	macOS10_15 = "101500"
+)
+
+// A library is a stand-in for the framework, and its test controls, if it has
+// any: another library with the ABI may be named by VMNET_FRAMEWORK_LIBRARY.
+type library struct {
+	path               string
+	set, get, resetAll uintptr
+}
+
+var libraries struct {
+	sync.Mutex
+	open map[string]*library
+}
+
+// load returns the library that imitates a release. VMNET_FRAMEWORK_LIBRARY takes
+// the place of the newest. Its controls have their defaults, and get them back.
+func load(t testing.TB, release string) *library {
+	t.Helper()
+	libraries.Lock()
+	defer libraries.Unlock()
+	l := libraries.open[release]
+	if l == nil {
+		path := os.Getenv(framework.LibraryEnv)
+		if path == "" || release != macOS26 {
+			path = build(t, release)
+		}
+		l = open(t, path)
+		if libraries.open == nil {
+			libraries.open = make(map[string]*library)
+		}
+		libraries.open[release] = l
+	}
+	l.reset()
+	t.Cleanup(l.reset)
+	return l
+}
+
+// build makes conformance/libvmnet for a release, once for all processes.
+func build(t testing.TB, release string) string {
+	t.Helper()
+	require.Tool(t, "clang")
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(root, "bin", "libvmnet", release)
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Create(filepath.Join(out, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("make", "-s", "-C", filepath.Join(root, "conformance", "libvmnet"), "OUT="+out, "MACOS="+release, filepath.Join(out, "libvmnet.so"))
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, text)
+	}
+	return filepath.Join(out, "libvmnet.so")
+}
+
+func open(t testing.TB, path string) *library {
+	t.Helper()
+	h, err := purego.Dlopen(path, purego.RTLD_LAZY|purego.RTLD_LOCAL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &library{path: path}
+	for name, addr := range map[string]*uintptr{"set": &l.set, "get": &l.get, "reset": &l.resetAll} {
+		*addr, _ = purego.Dlsym(h, "libvmnet_test_"+name) // optional
+	}
+	return l
+}
+
+func (l *library) reset() {
+	if l.resetAll != 0 {
+		purego.SyscallN(l.resetAll)
+	}
+}
+
+// control sets a control of the library until the test ends.
+func (l *library) control(t testing.TB, name string, value int64) {
+	t.Helper()
+	if l.set == 0 {
+		t.Skipf("%s has no test controls", l.path)
+	}
+	c := append([]byte(name), 0)
+	if r, _, _ := purego.SyscallN(l.set, uintptr(unsafe.Pointer(&c[0])), uintptr(value)); int32(r) != 0 {
+		t.Fatalf("control %s: there is none", name)
+	}
+}
+
+// count reads a counter of the library; 0 when it has none.
+func (l *library) count(t testing.TB, name string) int64 {
+	t.Helper()
+	if l.get == 0 {
+		return 0
+	}
+	c := append([]byte(name), 0)
+	r, _, _ := purego.SyscallN(l.get, uintptr(unsafe.Pointer(&c[0])))
+	if int64(r) == -1<<63 {
+		t.Fatalf("counter %s: there is none", name)
+	}
+	return int64(r)
+}
+
+// driver returns a driver that uses l, and checks at the end of the test that C
+// and Go have given everything back.
+func (l *library) driver(t testing.TB, cfg framework.Config) vmnet.Driver {
+	t.Helper()
+	cfg.Library, cfg.Log = l.path, t.Logf
+	if cfg.StartTimeout == 0 {
+		cfg.StartTimeout = 10 * time.Second
+	}
+	d, err := framework.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := l.live(t, d)
+	t.Cleanup(func() {
+		l.reset()
+		eventually(t, func() error {
+			if after := l.live(t, d); after != before {
+				return fmt.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
+			}
+			return nil
+		})
+	})
+	return d
+}
+
+// live is what C and Go hold, as text.
+func (l *library) live(t testing.TB, d vmnet.Driver) string {
+	s := d.(framework.Inspector).Stats()
+	text := fmt.Sprintf("networks %d interfaces %d hung %d handles %d blocks %d", s.Networks, s.Interfaces, s.Hung, s.Handles, s.Blocks)
+	for _, name := range []string{"interfaces", "blocks", "xpc", "queues", "cf", "networks"} {
+		text += fmt.Sprintf(" C-%s %d", name, l.count(t, "live."+name))
+	}
+	return text
+}
+
+// eventually waits for check to succeed: C frees things after the handler
+// returned, on its own threads.
+func eventually(t testing.TB, check func() error) {
+	t.Helper()
+	var err error
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	t.Error(err)
+}
+
+// shared is the network of most tests.
+func shared(name string) vmnet.NetworkConfig {
+	return vmnet.NetworkConfig{Name: name, Subnet: netip.MustParsePrefix("192.168.227.0/24")}
+}
+
+// start opens a network and starts one device on it; both are closed at the end.
+func start(t testing.TB, d vmnet.Driver, cfg vmnet.NetworkConfig) vmnet.Device {
+	t.Helper()
+	n := openNetwork(t, d, cfg)
+	dev, err := n.Start(context.Background(), vmnet.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dev
+}
+
+func openNetwork(t testing.TB, d vmnet.Driver, cfg vmnet.NetworkConfig) vmnet.Network {
+	t.Helper()
+	n, err := d.Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Errorf("close network: %v", err)
+		}
+	})
+	return n
+}
