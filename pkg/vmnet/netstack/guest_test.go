@@ -28,6 +28,8 @@ import (
 
 const patience = 10 * time.Second
 
+var noTime time.Time
+
 var subnet = netip.MustParsePrefix("192.168.127.0/24")
 
 // openNetwork opens a network that is closed with the test. change may be nil.

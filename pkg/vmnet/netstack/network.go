@@ -130,6 +130,17 @@ func (n *Network) removeDevice(d *device) {
 	n.mu.Unlock()
 }
 
+// open returns the devices that are not closed.
+func (n *Network) open() []*device {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	devices := make([]*device, 0, len(n.devices))
+	for d := range n.devices {
+		devices = append(devices, d)
+	}
+	return devices
+}
+
 // clean ends idle flows and forgets old addresses, until Close.
 func (n *Network) clean() {
 	defer n.janitor.Done()
@@ -144,6 +155,9 @@ func (n *Network) clean() {
 			if n.gateway != nil {
 				n.gateway.expire(now)
 			}
+			for _, d := range n.open() {
+				d.forwards.expire(now)
+			}
 		}
 	}
 }
@@ -154,12 +168,8 @@ func (n *Network) Close() error {
 	n.closeOnce.Do(func() {
 		n.mu.Lock()
 		n.closed = true
-		devices := make([]*device, 0, len(n.devices))
-		for d := range n.devices {
-			devices = append(devices, d)
-		}
 		n.mu.Unlock()
-		for _, d := range devices {
+		for _, d := range n.open() {
 			n.closeErr = d.Close()
 		}
 		close(n.stop)

@@ -33,6 +33,7 @@ type tcpFlow struct {
 	ep    stackEndpoint
 	wq    *waiter.Queue
 	conn  *net.TCPConn
+	via   *forward     // the forwarding rule that it came by, if any
 	last  atomic.Int64 // unix nanoseconds of the last movement
 
 	endOnce sync.Once

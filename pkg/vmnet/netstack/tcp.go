@@ -138,20 +138,20 @@ func (t *tcpNAT) carry(r *tcp.ForwarderRequest, id stack.TransportEndpointID, gu
 		_ = conn.Close()
 		return
 	}
-	t.splice(guest, ep, &wq, conn)
+	t.splice(t.g.ctx, &tcpFlow{guest: guest, ep: ep, wq: &wq, conn: conn})
 }
 
-// splice moves bytes between ep and conn, which it takes over, until both ends
-// are done or the flow is ended.
-func (t *tcpNAT) splice(guest netip.Addr, ep stackEndpoint, wq *waiter.Queue, conn *net.TCPConn) {
-	ep.SocketOptions().SetKeepAlive(true)
-	f := &tcpFlow{nat: t, guest: guest, ep: ep, wq: wq, conn: conn, done: make(chan struct{})}
+// splice moves bytes between the ends of f, which it takes over, until both are
+// done, the flow is ended, or ctx is done before it began.
+func (t *tcpNAT) splice(ctx context.Context, f *tcpFlow) {
+	f.nat, f.done = t, make(chan struct{})
+	f.ep.SocketOptions().SetKeepAlive(true)
 	f.touch()
 	t.mu.Lock()
 	t.flows[f] = struct{}{}
 	t.total++
 	t.mu.Unlock()
-	if t.g.ctx.Err() != nil {
+	if ctx.Err() != nil { // whoever cancels ends the flows after it
 		f.end()
 	}
 	f.run()
