@@ -80,6 +80,9 @@ func compare(a shim.Attachment, ours *types100.Interface, addrs []string) (drift
 	if ours.SocketPath != "" && ours.SocketPath != a.SocketPath {
 		differs("socketPath", ours.SocketPath, a.SocketPath)
 	}
+	if a.Problem != "" {
+		drift = append(drift, a.Problem)
+	}
 	for _, path := range []string{a.DgramSocketPath, a.StreamSocketPath} {
 		if err := isSocket(path); err != nil {
 			drift = append(drift, err.Error())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -48,7 +49,12 @@ func problem(name, value string, check func(string) error) []string {
 		return []string{name + " is missing"}
 	}
 	if err := check(value); err != nil {
-		return []string{name + ": " + err.Error()}
+		// The shim names the same thing by its own key.
+		var se *shim.Error
+		if errors.As(err, &se) {
+			return []string{name + strings.TrimPrefix(se.Message, se.Key)}
+		}
+		return []string{name + " " + err.Error()}
 	}
 	return nil
 }
