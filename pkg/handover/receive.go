@@ -81,7 +81,7 @@ func receive(ctx context.Context, conn *net.UnixConn) (m Message, f *os.File, er
 	if n := len(in.fds); n != 1 || in.truncated {
 		return m, nil, fmt.Errorf("%w: %d descriptors with the first byte: want exactly one", ErrProtocol, n)
 	}
-	line, err := readLine(conn, first, in.Read)
+	line, err := readLine(first, in.Read)
 	if err != nil {
 		return m, nil, fmt.Errorf("read message: %w", cause(err))
 	}

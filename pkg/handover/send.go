@@ -71,10 +71,16 @@ func Send(ctx context.Context, conn *net.UnixConn, m Message, f *os.File) (err e
 	}
 	done := guard(ctx, conn)
 	defer func() { err = done(err) }()
-	if err := writeWithFile(conn, line, f); err != nil {
-		return fmt.Errorf("send frame fd: %w", cause(err))
+	werr := writeWithFile(conn, line, f)
+	if werr != nil && !errors.Is(werr, unix.EPIPE) {
+		return fmt.Errorf("send frame fd: %w", cause(werr))
 	}
-	reply, err := readLine(conn, nil, conn.Read)
+	// A receiver may refuse before it has read everything: its answer is there
+	// although writing failed.
+	reply, err := readLine(nil, conn.Read)
+	if err != nil && werr != nil {
+		return fmt.Errorf("send frame fd: %w", cause(werr))
+	}
 	if err != nil {
 		return fmt.Errorf("read answer: %w", cause(err))
 	}
@@ -96,14 +102,16 @@ func writeWithFile(conn *net.UnixConn, line []byte, f *os.File) error {
 	if err = errors.Join(err, werr); err != nil {
 		return err
 	}
-	_, err = conn.Write(line[n:]) // a stream socket may have taken a part only
+	if n < len(line) { // a stream socket may take a part only
+		_, err = conn.Write(line[n:])
+	}
 	return err
 }
 
 // readLine reads up to a newline, which it cuts off, with read; have are bytes
 // that were read before. Nothing may follow the newline: the other side waits
 // for us then.
-func readLine(conn *net.UnixConn, have []byte, read func([]byte) (int, error)) ([]byte, error) {
+func readLine(have []byte, read func([]byte) (int, error)) ([]byte, error) {
 	line, chunk := have, make([]byte, 4096)
 	for {
 		if i := indexNewline(line); i >= 0 {
