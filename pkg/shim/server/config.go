@@ -37,6 +37,8 @@ type Config struct {
 	// KeepSocket leaves the socket file when Serve ends, for a listener that a
 	// service manager made.
 	KeepSocket bool
+	// Problems are told in Status beside those that the server finds.
+	Problems []string
 	Limits     Limits
 }
 

@@ -62,6 +62,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	s.unlock = unlock
+	s.problem(cfg.Problems...)
 	if err := s.restore(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("state directory %s: %w", cfg.Dirs.State, err), s.Close())
 	}

@@ -1,0 +1,65 @@
+// Command vmnet-shim is the long-lived process behind the CNI plugin: it owns
+// the networks and interfaces and moves their frames. It is also its operator's
+// tool.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker (Makefile).
+var version = "devel"
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run runs one command and returns the exit status: 0, 1 for an error, or the
+// one of the program that "run" ran.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	var exit exitStatus
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return int(exit)
+	}
+	fmt.Fprintln(stderr, "vmnet-shim:", err)
+	return 1
+}
+
+// An exitStatus ends the program without a message.
+type exitStatus int
+
+// Error implements error.
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "vmnet-shim",
+		Short: "Network interfaces for virtual machines: the process behind the vmnet CNI plugin",
+		Long: `vmnet-shim owns the networks and interfaces of the vmnet CNI plugin and moves
+their frames. The plugin starts it when it is needed.
+
+Its socket is shim.sock in the runtime directory: $VMNET_RUNTIME_DIR, else
+/run/vmnet for root (/var/run/vmnet on macOS), else $XDG_RUNTIME_DIR/vmnet, else
+/tmp/vmnet-<uid>. Its state is in $VMNET_STATE_DIR, else /var/lib/vmnet for
+root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newServe(), newList(), newInspect(), newRun(), newVersion())
+	return root
+}
