@@ -16,6 +16,47 @@ func BatchLen(maxFrame int) int {
 	return min(maxBatch, max(minBatch, batchBytes/max(maxFrame, 1)))
 }
 
+// quietBatch is BatchLen for a guest that has not shown yet that it needs more:
+// most attachments are idle, and should cost little.
+func quietBatch(maxFrame int) int { return max(2, min(8, 16<<10/max(maxFrame, 1))) }
+
+// A bundle is buffers for a batch, short at first and long once a batch filled it.
+type bundle struct {
+	size, limit int // of a buffer in bytes; the longest batch
+	bufs        [][]byte
+	sizes       []int
+	frames      [][]byte
+}
+
+// reset gives the buffers back, and makes the next ones size bytes and at most
+// limit many.
+func (b *bundle) reset(size, limit int) { *b = bundle{size: size, limit: limit} }
+
+// get returns the buffers.
+func (b *bundle) get() ([][]byte, []int) {
+	if b.bufs == nil {
+		b.make(min(quietBatch(b.size), b.limit))
+	}
+	return b.bufs, b.sizes
+}
+
+// put returns the first n buffers as the frames that they hold. They are valid
+// until the next get.
+func (b *bundle) put(n int) [][]byte {
+	frames := b.frames[:n]
+	for i := range frames {
+		frames[i] = b.bufs[i][:b.sizes[i]]
+	}
+	if n == len(b.bufs) && n < b.limit {
+		b.make(b.limit)
+	}
+	return frames
+}
+
+func (b *bundle) make(n int) {
+	b.bufs, b.sizes, b.frames = NewBuffers(n, b.size), make([]int, n), make([][]byte, n)
+}
+
 // NewBuffers returns n buffers of size bytes, as Port.ReadBatch and
 // vmnet.Interface.ReadBatch want them. They are one piece of memory, so that a
 // batch of a single frame touches no more of it than that frame needs.

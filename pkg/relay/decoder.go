@@ -9,9 +9,12 @@ import (
 // prefixLen is the length of the length before each frame of a stream, in bytes.
 const prefixLen = 4
 
-// readAhead is the least room of a Decoder in bytes: larger reads than this are
-// no faster (measured: 128 KiB and 512 KiB alike).
-const readAhead = 128 << 10
+// Room of a Decoder in bytes: what it has at first, and what it grows to when
+// reads fill it.
+const (
+	quietAhead = 16 << 10
+	readAhead  = 128 << 10
+)
 
 // A Decoder takes a stream of length-prefixed frames apart. It does no input
 // itself: read into Room, tell how much with Fill, take frames with Next until
@@ -26,29 +29,36 @@ type Decoder struct {
 	r, w int
 	skip int  // bytes of a refused frame that are still to come
 	dead bool // out of step
+	full int  // how large buf may become
+	grow bool // the last read filled buf
 }
 
 // NewDecoder returns a decoder for frames of at most maxFrame bytes.
 func NewDecoder(maxFrame int) *Decoder {
-	size := max(readAhead, 4*(prefixLen+maxFrame))
-	return &Decoder{max: maxFrame, buf: make([]byte, size)}
+	one := prefixLen + maxFrame
+	return &Decoder{max: maxFrame, buf: make([]byte, max(quietAhead, one)), full: max(readAhead, 4*one)}
 }
 
 // Room returns where the next bytes of the stream go; it is never empty after
 // Next returned ok == false. It makes the frames that Next returned invalid.
 func (d *Decoder) Room() []byte {
-	switch {
-	case d.r == d.w:
-		d.r, d.w = 0, 0
-	case d.r > 0:
-		d.w = copy(d.buf, d.buf[d.r:d.w])
-		d.r = 0
+	from := d.buf[d.r:d.w]
+	if d.grow && len(d.buf) < d.full {
+		d.buf = make([]byte, d.full)
+		copy(d.buf, from)
+	} else if d.r > 0 {
+		copy(d.buf, from)
 	}
+	d.r, d.w = 0, len(from)
 	return d.buf[d.w:]
 }
 
-// Fill says that n bytes were read into Room.
-func (d *Decoder) Fill(n int) { d.w += n }
+// Fill says that n bytes were read into Room. A read that filled it makes the
+// next Room larger, up to a bound.
+func (d *Decoder) Fill(n int) {
+	d.w += n
+	d.grow = d.w == len(d.buf)
+}
 
 // Next returns the next frame, which is valid until Room is called. ok is false
 // when more bytes are needed first. A frame that is refused comes as nil with

@@ -39,7 +39,8 @@
 // A batch waits at most [Config].PeerWait for a peer whose queue is full, and at
 // most [Config].InterfaceWait for an interface whose buffers are exhausted; then
 // what is left of it is dropped and counted. Buffers exist only while a peer
-// does: a batch has [BatchLen] frames, so a peer costs two times BatchLen frames
-// (about 200 KB at MTU 1500, 2 MB with frames of 64 KiB), of which the system
-// backs with memory only what traffic has touched.
+// does, and are short until a batch fills them: about 30 KB for an idle peer at
+// MTU 1500, then two times [BatchLen] frames (200 KB at MTU 1500, 2 MB with
+// frames of 64 KiB), for a stream the room of a [Decoder] instead of one of the
+// two.
 package relay

@@ -58,14 +58,11 @@ func (r *Relay) reads(p Port) func() ([][]byte, error) {
 	if v, ok := p.(viewer); ok {
 		return v.readViews
 	}
-	n := BatchLen(r.max)
-	bufs, sizes, frames := NewBuffers(n, r.max), make([]int, n), make([][]byte, n)
+	var b bundle
+	b.reset(r.max, BatchLen(r.max))
 	return func() ([][]byte, error) {
-		got, err := p.ReadBatch(bufs, sizes)
-		for i := range got {
-			frames[i] = bufs[i][:sizes[i]]
-		}
-		return frames[:got], err
+		n, err := p.ReadBatch(b.get())
+		return b.put(n), err
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -77,13 +78,43 @@ func (g *rig) attach(t testing.TB, typ int, open func(*os.File, int) (relay.Port
 
 func socketpair(t testing.TB, typ int) (ours, theirs *os.File) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, typ, 0)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+		if err := unix.SetNonblock(fd, true); err != nil {
+			t.Fatal(err)
+		}
+		if runtime.GOOS == "darwin" { // there a datagram is at most 2048 bytes otherwise
+			setBuffers(t, fd, 256<<10)
+		}
 	}
 	ours, theirs = os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
 	t.Cleanup(func() { ours.Close(); theirs.Close() })
 	return ours, theirs
+}
+
+func setBuffers(t testing.TB, fd, size int) {
+	t.Helper()
+	for _, opt := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, opt, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// shortDir returns a new directory whose path leaves room for a socket's name: a
+// path may have 103 bytes on macOS, where the usual temporary directory has 60.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // frame returns a frame of size bytes that is told from others by n.
@@ -181,6 +212,9 @@ func dial(t testing.TB, dir, name, to string) *guest {
 	path := filepath.Join(dir, name)
 	c, err := net.DialUnix("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}, &net.UnixAddr{Name: to, Net: "unixgram"})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetWriteBuffer(256 << 10); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close(); os.Remove(path) })

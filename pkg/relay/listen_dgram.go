@@ -53,7 +53,7 @@ type dgramListener struct {
 
 	// Used by run only.
 	in        dgramReader
-	bufs      [][]byte
+	kept      bundle
 	frames    [][]byte // of the batch, all from who
 	who       *peer
 	whoAddr   *rawAddr // nil unless who is a peer of this socket
@@ -70,13 +70,15 @@ func (l *dgramListener) run() {
 		return
 	}
 	l.in.init(l.s, true, l.plain)
-	l.bufs = NewBuffers(BatchLen(l.r.max), l.r.max)
-	l.frames = make([][]byte, 0, len(l.bufs))
+	l.kept.reset(l.r.max, BatchLen(l.r.max))
+	l.frames = make([][]byte, 0, BatchLen(l.r.max))
 	for {
-		got, err := l.in.read(l.bufs)
+		bufs, _ := l.kept.get()
+		got, err := l.in.read(bufs)
 		switch {
 		case err == nil:
-			l.batch(got)
+			l.batch(got, bufs)
+			l.kept.put(len(got))
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
@@ -96,10 +98,10 @@ func (l *dgramListener) readable() bool {
 }
 
 // batch hands datagrams on, in runs from one sender.
-func (l *dgramListener) batch(got []received) {
+func (l *dgramListener) batch(got []received, bufs [][]byte) {
 	for i := range got {
 		g := &got[i]
-		msg := l.bufs[i][:min(g.size, len(l.bufs[i]))]
+		msg := bufs[i][:min(g.size, len(bufs[i]))]
 		why := judge(msg, g.size, l.r.max)
 		if why == ReasonNone || why == ReasonGreeting {
 			if no := l.turnTo(&g.from); no != ReasonNone {

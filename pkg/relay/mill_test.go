@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -8,7 +9,6 @@ import (
 
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
-	"golang.org/x/sys/unix"
 )
 
 // A mill is a device that grinds frames out as fast as they are read, and
@@ -94,13 +94,13 @@ func newBench(tb testing.TB, framing, size int) *bench {
 		tb.Fatal(err)
 	}
 	ours, theirs := socketpair(tb, fr.typ)
-	for _, fd := range []uintptr{ours.Fd(), theirs.Fd()} {
-		// As the hand-over sets them. Fd makes the descriptor blocking; the port
-		// undoes that.
-		for _, opt := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
-			if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, opt, 4<<20); err != nil {
-				tb.Fatal(err)
-			}
+	for _, f := range []*os.File{ours, theirs} { // as the hand-over sets them
+		raw, err := f.SyscallConn()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if err := raw.Control(func(fd uintptr) { setBuffers(tb, int(fd), 4<<20) }); err != nil {
+			tb.Fatal(err)
 		}
 	}
 	guest, err := fr.open(theirs, size)

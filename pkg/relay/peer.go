@@ -100,6 +100,17 @@ func (r *Relay) tell(e PeerEvent) {
 	}
 }
 
+// CheckPeer asks whether the peer is still there, lets go of it if not, and
+// returns who is the peer then. It is for peers whose end the system does not
+// tell: a peer that came as a datagram socket is sent one small frame, of an
+// EtherType that guests ignore.
+func (r *Relay) CheckPeer() PeerInfo {
+	if p, gone := r.vacant(); p != nil && gone {
+		r.lost(p, ErrPeerGone)
+	}
+	return r.Peer()
+}
+
 // vacant returns the peer and whether a newcomer may take its place: when there
 // is none, or when it is gone. It may send the peer a probe.
 func (r *Relay) vacant() (*peer, bool) {

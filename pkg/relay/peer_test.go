@@ -14,7 +14,7 @@ import (
 // sockets gives a relay both named sockets.
 func (g *rig) sockets(t testing.TB, plain bool) (dir, dgram, stream string) {
 	t.Helper()
-	dir = t.TempDir()
+	dir = shortDir(t)
 	dgram, stream = dir+"/d.sock", dir+"/s.sock"
 	listen := g.ListenDatagram
 	if plain {
@@ -188,6 +188,29 @@ func TestPeerDeath(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantDrop(t, g.toGuest, relay.ReasonNoPeer, 1)
+		})
+	}
+}
+
+// Asked for it, the relay finds out without a frame for the guest.
+func TestCheckPeer(t *testing.T) {
+	for kind, call := range callers {
+		t.Run(kind, func(t *testing.T) {
+			g := newRig(t, 1500, relay.Config{})
+			dir, _, _ := g.sockets(t, false)
+			if p := g.CheckPeer(); p.Connected {
+				t.Errorf("before: %+v", p)
+			}
+			a := call(t, g, dir, "a")
+			g.works(t, a, 1)
+			if p := g.CheckPeer(); !p.Connected || p.Via != kind {
+				t.Errorf("alive: %+v", p)
+			}
+			a.die()
+			if p := g.CheckPeer(); p.Connected {
+				t.Errorf("dead: %+v", p)
+			}
+			g.wantEvents(t, "+"+kind, "-"+kind)
 		})
 	}
 }

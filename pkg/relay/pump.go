@@ -10,11 +10,10 @@ import (
 // A downward is the way from the interface to the guest. The interface's handler
 // uses it, whose calls never overlap.
 type downward struct {
-	batch, size int
-	bufs        [][]byte // while there is a peer
-	sizes       []int
-	frames      [][]byte
+	size, batch int
+	kept        bundle   // while there is a peer
 	sink        [][]byte // the same buffer many times: for frames nobody wants
+	sizes       []int    // for sink
 }
 
 func (d *downward) init(info vmnet.Info) {
@@ -23,40 +22,30 @@ func (d *downward) init(info vmnet.Info) {
 	if info.ReadBatch > 0 {
 		d.batch = min(d.batch, info.ReadBatch)
 	}
+	d.kept.reset(d.size, d.batch)
 }
 
-// buffers returns buffers for a batch: without a peer, for frames that nobody
-// will look at.
-func (d *downward) buffers(wanted bool) [][]byte {
-	if d.sizes == nil {
-		d.sizes, d.frames = make([]int, d.batch), make([][]byte, 0, d.batch)
-	}
-	if !wanted {
-		d.bufs = nil
-		if d.sink == nil {
-			one := make([]byte, d.size)
-			d.sink = make([][]byte, d.batch)
-			for i := range d.sink {
-				d.sink[i] = one
-			}
+// scrap returns buffers for frames that nobody will look at, and gives the others
+// back.
+func (d *downward) scrap() ([][]byte, []int) {
+	d.kept.reset(d.size, d.batch)
+	if d.sink == nil {
+		one := make([]byte, d.size)
+		d.sink, d.sizes = make([][]byte, d.batch), make([]int, d.batch)
+		for i := range d.sink {
+			d.sink[i] = one
 		}
-		return d.sink
 	}
-	if d.bufs == nil {
-		d.bufs = NewBuffers(d.batch, d.size)
-	}
-	return d.bufs
+	return d.sink, d.sizes
 }
 
 // pump moves frames to the guest until none is waiting. It is the interface's
 // event handler and works in the device's own thread: waking a goroutine for it
 // made a round trip three times as long.
 func (r *Relay) pump() {
-	d := &r.down
 	for !r.closing.Load() {
 		p := r.peer.Load()
-		bufs := d.buffers(p != nil)
-		n, err := r.ifc.ReadBatch(bufs, d.sizes)
+		n, err := r.take(p != nil)
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				r.stop()
@@ -67,12 +56,16 @@ func (r *Relay) pump() {
 			r.toGuest.drops.add(ReasonNoPeer, n)
 			continue
 		}
-		d.frames = d.frames[:0]
-		for i := range n {
-			d.frames = append(d.frames, bufs[i][:d.sizes[i]])
-		}
-		r.deliver(p, d.frames)
+		r.deliver(p, r.down.kept.put(n))
 	}
+}
+
+// take reads a batch from the interface.
+func (r *Relay) take(wanted bool) (int, error) {
+	if wanted {
+		return r.ifc.ReadBatch(r.down.kept.get())
+	}
+	return r.ifc.ReadBatch(r.down.scrap())
 }
 
 // deliver gives frames to the peer p, and drops what it does not take.

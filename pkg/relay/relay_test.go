@@ -37,6 +37,10 @@ func TestRelayBothWays(t *testing.T) {
 				}
 				wantFrame(t, got[0], frame(1514-i, i))
 			}
+			// A frame is counted after it was handed on.
+			eventually(t, "all counted", func() bool {
+				return g.fromGuest().Frames == total && g.toGuest().Frames == total
+			})
 			s := g.Stats()
 			if d := s.FromGuest; d.Frames != total || d.Bytes != 60*total+total*(total-1)/2 || len(d.Drops) != 0 {
 				t.Errorf("from the guest: %+v", d)
@@ -206,6 +210,7 @@ func TestRelayStages(t *testing.T) {
 			if err != nil || len(got) != 1 || !bytes.HasPrefix(got[0], []byte("answer")) {
 				t.Fatalf("answer: %q, %v", got, err)
 			}
+			eventually(t, "all counted", func() bool { return g.fromGuest().Frames == 3 })
 			s := g.Stats()
 			if s.Answered != 1 || s.FromGuest.Frames != 3 || s.ToGuest.Frames != 1 {
 				t.Errorf("stats %+v", s)
@@ -286,7 +291,7 @@ func TestRelayClose(t *testing.T) {
 	for _, fr := range framings {
 		g := newRig(t, 1500, relay.Config{})
 		theirs := g.attach(t, fr.typ, fr.open)
-		dir := t.TempDir()
+		dir := shortDir(t)
 		if err := g.ListenDatagram(listenDgram(t, dir+"/d")); err != nil {
 			t.Fatal(err)
 		}

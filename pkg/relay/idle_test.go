@@ -1,0 +1,75 @@
+package relay_test
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+	"golang.org/x/sys/unix"
+)
+
+// An attachment whose guest says little costs little, most of it buffers that no
+// traffic has touched yet.
+func TestIdleMemory(t *testing.T) {
+	const relays, limit = 20, 300 << 10 // bytes of heap for one
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	before := heap()
+	keep := make([]*relay.Relay, 0, relays)
+	for range relays {
+		m := newMill(maxFrame)
+		r, err := relay.New(vmnet.NewInterface("idle", m), relay.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		g := &rig{Relay: r}
+		g.sockets(t, false)
+		ours, theirs := socketpair(t, unix.SOCK_DGRAM)
+		p, err := relay.NewDatagramPort(ours, maxFrame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Attach(p, "fd")
+		m.grind(1) // one frame each way
+		buf := make([]byte, 2000)
+		if _, err := theirs.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+		write(t, theirs, buf[:60])
+		eventually(t, "the frame", func() bool { return m.got.Load() == 1 })
+		keep = append(keep, r)
+	}
+	each := (heap() - before) / relays
+	t.Logf("%d KiB for each of %d attachments", each>>10, relays)
+	if each > limit {
+		t.Errorf("%d bytes, want at most %d", each, limit)
+	}
+	runtime.KeepAlive(keep)
+}
+
+// Frames for nobody cost no more than their reading, and none costs nothing.
+func TestIdleIsQuiet(t *testing.T) {
+	g := newRig(t, 1500, relay.Config{})
+	g.sockets(t, false)
+	g.attach(t, unix.SOCK_DGRAM, relay.NewDatagramPort)
+	time.Sleep(20 * time.Millisecond) // what is measured, not a wait for something
+	var a, b unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &a); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond)
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &b); err != nil {
+		t.Fatal(err)
+	}
+	used := time.Duration(b.Utime.Nano() - a.Utime.Nano() + b.Stime.Nano() - a.Stime.Nano())
+	if used > 50*time.Millisecond {
+		t.Errorf("idle for 200 ms took %v of processor time", used)
+	}
+}
