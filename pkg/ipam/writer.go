@@ -216,8 +216,12 @@ func (w *writer) bound(k poolKey, rec *poolRecord) error {
 		if !ok {
 			return fmt.Errorf("table %s: %w: pool %s has %d, none is there", TableReleased, ErrCorrupt, k.Name, rec.Released)
 		}
+		before := rec.Released
 		if err := w.forget(k.Network, oldest); err != nil {
 			return err
+		}
+		if rec.Released == before {
+			return fmt.Errorf("table %s: %w: %s was not released", TableReleased, ErrCorrupt, oldest)
 		}
 		rec.Lost = true
 	}

@@ -108,7 +108,12 @@ func (m meta) check(data []byte) error {
 		return fmt.Errorf("%d pages of %d bytes in a file of %d bytes", m.end, m.pageSize, len(data))
 	}
 	w := &walker{data: data, size: m.pageSize, used: make([]bool, m.end)}
-	w.used[0], w.used[1] = true, true
+	for id := range uint64(2) { // one may be out of date, or torn, behind its header
+		if b := data[id*m.pageSize:]; le.Uint64(b) != id || le.Uint16(b[8:]) != flagMeta {
+			return fmt.Errorf("page %d: not a meta page", id)
+		}
+		w.used[id] = true
+	}
 	if err := w.freelist(m.freelist); err != nil {
 		return err
 	}

@@ -9,8 +9,6 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/ipam/ipamtest"
 )
 
-func childMain() {}
-
 // open opens a store at path that must not be found damaged.
 func open(t testing.TB, path string, cfg boltstore.Config) *boltstore.Store {
 	t.Helper()

@@ -146,7 +146,7 @@ func runStep(t *testing.T, a *ipam.Allocator, i int, st step) {
 }
 
 // CheckStore fails the test unless the records of the store agree.
-func CheckStore(t *testing.T, s ipam.Store) {
+func CheckStore(t testing.TB, s ipam.Store) {
 	t.Helper()
 	if err := s.Transact(context.Background(), ipam.ReadOnly, ipam.Verify); err != nil {
 		t.Errorf("Verify: %v", err)
