@@ -42,5 +42,5 @@
 // does, and are short until a batch fills them: about 30 KB for an idle peer at
 // MTU 1500, then two times [BatchLen] frames (200 KB at MTU 1500, 2 MB with
 // frames of 64 KiB), for a stream the room of a [Decoder] instead of one of the
-// two.
+// two. A named datagram socket keeps its buffers from its first frame on.
 package relay
