@@ -100,6 +100,11 @@ func (c *call) attach(client *shim.Client, want wanted) (shim.Attachment, error)
 	if err != nil && shim.CodeOf(err) == shim.CodeUnavailable && !errors.Is(err, shim.ErrNotRunning) {
 		err = undoing(c.ctx, err, func(ctx context.Context) error { return c.detachIfOurs(ctx, client, start) })
 	}
+	var se *shim.Error
+	if errors.As(err, &se) && se.Key == "requestID" {
+		err = errorf(codeConflict, "attachment %s/%s/%s is there already: want a DEL before another ADD, or another CNI_IFNAME",
+			c.conf.Name, c.env.ContainerID, c.env.IfName)
+	}
 	return a, err
 }
 

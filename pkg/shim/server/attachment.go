@@ -29,7 +29,7 @@ func (s *Server) view(a *attachment) shim.Attachment {
 		Network: r.Network, ContainerID: r.ContainerID, IfName: r.IfName,
 		Driver: r.Granted.Driver, Mode: r.Granted.Mode,
 		MAC: r.MAC, MTU: r.Granted.MTU, Offload: r.Granted.Offload, Frames: r.Request.Frames,
-		IPs: []shim.IP{}, DNS: dnsOf(r.Granted), Hostname: r.Request.Hostname,
+		IPs: []shim.IP{}, DNS: r.dns(), Hostname: r.Request.Hostname,
 		DgramSocketPath:  s.cfg.Dirs.Socket(r.Network, r.ContainerID, r.IfName, shim.FramesDgram),
 		StreamSocketPath: s.cfg.Dirs.Socket(r.Network, r.ContainerID, r.IfName, shim.FramesStream),
 		Sandbox:          r.Request.Sandbox, Owner: r.Owner, Created: r.Created, Problem: a.problem,

@@ -21,7 +21,7 @@ func stagesOf(a *attachment) ([]relay.Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, dns := a.rec.Granted, dnsOf(a.rec.Granted)
+	g, dns := a.rec.Granted, a.rec.dns()
 	cfg := dhcp.Config{
 		GuestMAC: mac, ServerMAC: vmnet.GatewayMAC(g.Name), Addr: a.rec.Addr, ServerID: g.Gateway,
 		Domain: dns.Domain, Search: dns.Search, Hostname: a.rec.Request.Hostname, MTU: a.ifc.MTU(),
@@ -51,6 +51,25 @@ func dnsOf(n shim.NetworkSpec) shim.DNS {
 	d := n.DNS
 	if len(d.Nameservers) == 0 && n.Gateway.IsValid() {
 		d.Nameservers = []string{n.Gateway.String()}
+	}
+	return d
+}
+
+// dns is what the guest is told: what its own request says, part by part, and
+// else what the network says.
+func (r *attachmentRecord) dns() shim.DNS {
+	d, own := dnsOf(r.Granted), r.Request.DNS
+	if len(own.Nameservers) > 0 {
+		d.Nameservers = own.Nameservers
+	}
+	if own.Domain != "" {
+		d.Domain = own.Domain
+	}
+	if len(own.Search) > 0 {
+		d.Search = own.Search
+	}
+	if len(own.Options) > 0 {
+		d.Options = own.Options
 	}
 	return d
 }

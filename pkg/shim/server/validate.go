@@ -46,7 +46,7 @@ func normalize(k ipam.Key, r *shim.AttachRequest) error {
 	if err := normalizeSpec(&r.Network); err != nil {
 		return err
 	}
-	for _, f := range []func(*shim.AttachRequest) error{normalizeFrames, normalizeMAC, normalizeIPs, checkTexts} {
+	for _, f := range []func(*shim.AttachRequest) error{normalizeFrames, normalizeMAC, normalizeIPs, checkTexts, checkOwnDNS} {
 		if err := f(r); err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func normalizeSpec(n *shim.NetworkSpec) error {
 	if err := normalizeSubnet(n); err != nil {
 		return err
 	}
-	return checkDNS(&n.DNS)
+	return checkDNS("network.dns", &n.DNS)
 }
 
 func normalizeSubnet(n *shim.NetworkSpec) error {
@@ -112,30 +112,32 @@ func normalizeSubnet(n *shim.NetworkSpec) error {
 	return nil
 }
 
-func checkDNS(d *shim.DNS) error {
+func checkDNS(path string, d *shim.DNS) error {
 	for i, list := range [][]string{d.Nameservers, d.Search, d.Options} {
-		key := "network.dns." + [...]string{"nameservers", "search", "options"}[i]
+		key := path + "." + [...]string{"nameservers", "search", "options"}[i]
 		if len(list) > maxList {
 			return shim.Invalidf(key, strconv.Itoa(len(list)), "want at most %d", maxList)
 		}
 	}
 	for _, s := range d.Nameservers {
 		if _, err := netip.ParseAddr(s); err != nil {
-			return shim.Invalidf("network.dns.nameservers", s, "want IP addresses")
+			return shim.Invalidf(path+".nameservers", s, "want IP addresses")
 		}
 	}
 	for _, s := range append([]string{d.Domain}, d.Search...) {
 		if s != "" && !isDomain(s) {
-			return shim.Invalidf("network.dns", s, "want DNS domains")
+			return shim.Invalidf(path, s, "want DNS domains")
 		}
 	}
 	for _, s := range d.Options {
 		if !isPlain(s, maxText) {
-			return shim.Invalidf("network.dns.options", s, "want printable text of 1 to %d bytes", maxText)
+			return shim.Invalidf(path+".options", s, "want printable text of 1 to %d bytes", maxText)
 		}
 	}
 	return nil
 }
+
+func checkOwnDNS(r *shim.AttachRequest) error { return checkDNS("dns", &r.DNS) }
 
 func normalizeFrames(r *shim.AttachRequest) error {
 	switch r.Frames {
