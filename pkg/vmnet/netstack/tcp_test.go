@@ -3,10 +3,17 @@ package netstack_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/netstack"
@@ -131,5 +138,155 @@ func TestTCPHostReset(t *testing.T) {
 	}
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("read after the host's RST: %v, want a reset", err)
+	}
+}
+
+// TestTCPGuestReset has the guest reset an open connection.
+func TestTCPGuestReset(t *testing.T) {
+	for _, half := range []bool{false, true} {
+		n := openNetwork(t, netstack.Config{}, func(c *vmnet.NetworkConfig) { c.Name = fmt.Sprint(t.Name(), half) })
+		read := make(chan error, 1)
+		addr := listen(t, func(c *net.TCPConn) {
+			if half {
+				_, _ = io.ReadAll(c) // until the guest's FIN
+			}
+			_, _ = c.Write([]byte("x"))
+			var b [1]byte
+			for {
+				if _, err := c.Read(b[:]); err != nil && (!half || !errors.Is(err, io.EOF)) {
+					read <- err
+					return
+				}
+				if half {
+					if _, err := c.Write(b[:]); err != nil {
+						read <- err
+						return
+					}
+				}
+			}
+		})
+		g := newGuest(t, n, "192.168.127.2")
+		var wq waiter.Queue
+		ep, terr := g.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &wq)
+		if terr != nil {
+			t.Fatal(terr)
+		}
+		entry, up := waiter.NewChannelEntry(waiter.WritableEvents)
+		wq.EventRegister(&entry)
+		_ = ep.Connect(full(loopback(n, addr)))
+		<-up
+		if half {
+			_ = ep.Shutdown(tcpip.ShutdownWrite)
+			wait(t, "the host's answer", func() bool { return ep.Readiness(waiter.ReadableEvents) != 0 })
+		}
+		ep.Abort()
+		select {
+		case err := <-read:
+			if errors.Is(err, io.EOF) {
+				t.Errorf("half-closed %v: at the host: %v, want a reset", half, err)
+			}
+		case <-time.After(patience):
+			t.Errorf("half-closed %v: the host never heard of the reset", half)
+		}
+		wait(t, "the flow to end", func() bool { return n.Stats().TCP.Open == 0 })
+	}
+}
+
+// TestTCPLimit checks that one flow more than allowed is refused, and that the
+// place of one that ended is free again.
+func TestTCPLimit(t *testing.T) {
+	const limit = 2
+	n := openNetwork(t, netstack.Config{Limits: netstack.Limits{TCPPerGuest: limit}}, nil)
+	g := newGuest(t, n, "192.168.127.2")
+	addr := loopback(n, listen(t, echo))
+	first := g.mustDial(addr)
+	g.mustDial(addr)
+	if c, err := g.dial(addr); err == nil {
+		_ = c.Close()
+		t.Error("a flow beyond the limit was accepted")
+	}
+	if d := n.Stats().Drops["flow-limit"]; d != 1 {
+		t.Errorf("flow-limit counted %d times, want 1", d)
+	}
+	newGuest(t, n, "192.168.127.3").mustDial(addr) // the limit is per guest
+	_ = first.CloseWrite()
+	if _, err := io.ReadAll(first); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "a place", func() bool { return n.Stats().TCP.Open == limit })
+	g.mustDial(addr)
+}
+
+func TestTCPIdle(t *testing.T) {
+	n := openNetwork(t, netstack.Config{Limits: netstack.Limits{TCPIdle: 50 * time.Millisecond}}, nil)
+	c := newGuest(t, n, "192.168.127.2").mustDial(loopback(n, listen(t, echo)))
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("read on an idle flow: %v, want a reset", err)
+	}
+}
+
+// TestDeviceCloseEndsFlows closes a guest's device: the host's end must know.
+func TestDeviceCloseEndsFlows(t *testing.T) {
+	n := openNetwork(t, netstack.Config{}, nil)
+	ended := make(chan error, 1)
+	addr := listen(t, func(c *net.TCPConn) {
+		_, _ = c.Write([]byte("x"))
+		_, err := c.Read(make([]byte, 1))
+		ended <- err
+	})
+	g := newGuest(t, n, "192.168.127.2")
+	c := g.mustDial(loopback(n, addr))
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.dev.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Error("the flow of a closed device lives on")
+	}
+	if s := n.Stats(); s.Ports != 0 {
+		t.Errorf("stats: %+v, want no port", s)
+	}
+}
+
+// TestCloseUnderTraffic closes the network while guests talk to the host and to
+// each other. The leak check at the end of all tests is part of it.
+func TestCloseUnderTraffic(t *testing.T) {
+	n := openNetwork(t, netstack.Config{}, nil)
+	addr := loopback(n, listen(t, echo))
+	udpAddr := loopback(n, listenUDP(t))
+	var wg sync.WaitGroup
+	for i := range 3 {
+		g := newGuest(t, n, fmt.Sprintf("192.168.127.%d", 2+i))
+		c := g.mustDial(addr)
+		u := g.dialUDP(udpAddr)
+		wg.Go(func() { _, _ = io.Copy(io.Discard, c) })
+		wg.Go(func() {
+			buf := make([]byte, 64<<10)
+			for {
+				if _, err := c.Write(buf); err != nil {
+					return
+				}
+				_, _ = u.Write(buf[:100])
+				if err := g.dev.SetEventHandler(g.link.pump); errors.Is(err, vmnet.ErrClosed) {
+					c.Close()
+					return
+				}
+			}
+		})
+	}
+	wait(t, "traffic", func() bool { return n.Stats().FromGateway > 2000 })
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if s := n.Stats(); s.TCP.Open != 0 || s.UDP.Open != 0 || s.Ports != 0 {
+		t.Errorf("after close: %+v", s)
+	}
+	if _, err := n.Start(t.Context(), vmnet.Config{}); !errors.Is(err, vmnet.ErrClosed) {
+		t.Errorf("start after close: %v", err)
 	}
 }
