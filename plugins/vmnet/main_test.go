@@ -15,7 +15,16 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if built {
+			if dir, err := bin(); err == nil {
+				_ = os.RemoveAll(dir)
+			}
+		}
+		os.Exit(code)
+	}))
+}
 
 // An outcome is what a call of the plugin left for the runtime.
 type outcome struct {
