@@ -5,8 +5,9 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
 // BenchmarkBare is the limit that the system sets: one socket pair, one thread

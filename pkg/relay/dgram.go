@@ -8,8 +8,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 // A dgramPort is a connected datagram socket.
@@ -192,5 +193,5 @@ func (w *dgramWriter) probe(frame []byte) bool {
 	w.one[0] = frame
 	_, err := w.locked(w.one[:], nil)
 	w.one[0] = nil
-	return err != ErrPeerGone
+	return err != ErrPeerGone //nolint:errorlint // locked returns it bare
 }

@@ -4,9 +4,10 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
-	"golang.org/x/sys/unix"
 )
 
 // split cuts a fuzzer's bytes into messages: two bytes of length, then as many of

@@ -5,9 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
-	"golang.org/x/sys/unix"
 )
 
 // An attachment whose guest says little costs little, most of it buffers that no

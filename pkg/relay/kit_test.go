@@ -12,11 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/vmnettest"
-	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -233,7 +234,7 @@ func (g *guest) send(t testing.TB, msg []byte) {
 
 func (g *guest) recv(t testing.TB) []byte {
 	t.Helper()
-	g.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = g.SetReadDeadline(time.Now().Add(5 * time.Second))
 	buf := make([]byte, 1<<17)
 	n, err := g.Read(buf)
 	if err != nil {

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -140,7 +141,7 @@ func (b *bench) writer(tb testing.TB) func(n int) {
 		end := b.got.Load() + int64(n)
 		for n > 0 {
 			k, err := b.guest.WriteBatch(batch[:min(n, len(batch))])
-			if err != nil && err != relay.ErrQueueFull {
+			if err != nil && !errors.Is(err, relay.ErrQueueFull) {
 				tb.Error(err)
 				return
 			}

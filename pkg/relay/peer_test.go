@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
 // sockets gives a relay both named sockets.
@@ -56,7 +57,7 @@ var callers = map[string]func(t *testing.T, g *rig, dir, name string) caller{
 		return caller{
 			send: func(f []byte) { write(t, c, prefixed(f)) },
 			recv: func() []byte {
-				c.SetReadDeadline(time.Now().Add(5 * time.Second))
+				_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 				buf := make([]byte, 2000)
 				n, err := c.Read(buf)
 				if err != nil {
@@ -72,7 +73,7 @@ var callers = map[string]func(t *testing.T, g *rig, dir, name string) caller{
 		return caller{
 			send: func(b []byte) { write(t, f, b) },
 			recv: func() []byte {
-				f.SetReadDeadline(time.Now().Add(5 * time.Second))
+				_ = f.SetReadDeadline(time.Now().Add(5 * time.Second))
 				buf := make([]byte, 2000)
 				n, err := f.Read(buf)
 				if err != nil {
@@ -289,7 +290,7 @@ func TestPeerUnconnected(t *testing.T) {
 			}
 		}, func() {
 			buf := make([]byte, 2000)
-			c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 			for i := range total {
 				n, err := c.Read(buf)
 				if err != nil {

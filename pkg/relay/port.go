@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 // Kinds of framing, as Port.Kind returns them.

@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
 // ports returns both ends of a new socket as ports.
@@ -89,7 +90,7 @@ func TestPortPeerGone(t *testing.T) {
 			a, b := ports(t, fr.typ, fr.open, maxFrame)
 			b.Close()
 			for range 2 { // the second error of the kernel is another than the first
-				if n, err := a.WriteBatch([][]byte{frame(60, 1)}); n != 0 || err != relay.ErrPeerGone {
+				if n, err := a.WriteBatch([][]byte{frame(60, 1)}); n != 0 || !errors.Is(err, relay.ErrPeerGone) {
 					t.Errorf("write: %d, %v", n, err)
 				}
 			}
@@ -151,7 +152,7 @@ func TestPortCloseWhileFull(t *testing.T) {
 			go func() {
 				for first := true; ; {
 					_, err := a.WriteBatch([][]byte{frame(1000, 0)})
-					if first && err == relay.ErrQueueFull {
+					if first && errors.Is(err, relay.ErrQueueFull) {
 						first = false
 						close(full)
 					}

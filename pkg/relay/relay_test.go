@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
-	"golang.org/x/sys/unix"
 )
 
 // Frames pass both ways, and are counted.
@@ -315,7 +316,7 @@ func TestRelayClose(t *testing.T) {
 		if fr.typ == unix.SOCK_STREAM {
 			msg = prefixed(msg)
 		}
-		theirs.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = theirs.SetDeadline(time.Now().Add(10 * time.Second))
 		go in(
 			flood(func() { _ = g.far.Write(frame(60, 1)) }),
 			flood(func() { _, _ = theirs.Write(msg) }),

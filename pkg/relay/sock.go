@@ -9,8 +9,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 // conn is what a port needs of a net.Conn or a bound socket. Reads park in Go's

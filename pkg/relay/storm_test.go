@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
 // alone is a stage that notices when it is not.
@@ -66,7 +67,7 @@ func TestPeerStorm(t *testing.T) {
 				return
 			}
 			g.Attach(p, "fd")
-			theirs.SetDeadline(time.Now().Add(time.Millisecond))
+			_ = theirs.SetDeadline(time.Now().Add(time.Millisecond))
 			talk(theirs, typ == unix.SOCK_STREAM)
 			theirs.Close()
 		}
@@ -78,7 +79,7 @@ func TestPeerStorm(t *testing.T) {
 			until(fd(unix.SOCK_DGRAM, false)), until(fd(unix.SOCK_DGRAM, true)), until(fd(unix.SOCK_STREAM, false)),
 			until(func(int) {
 				if c, err := net.Dial("unix", stream); err == nil {
-					c.SetDeadline(time.Now().Add(time.Millisecond))
+					_ = c.SetDeadline(time.Now().Add(time.Millisecond))
 					talk(c, true)
 					c.Close()
 				}
@@ -86,7 +87,7 @@ func TestPeerStorm(t *testing.T) {
 			until(func(int) {
 				to, from := &net.UnixAddr{Name: dgram, Net: "unixgram"}, &net.UnixAddr{Name: dir + "/g", Net: "unixgram"}
 				if c, err := net.DialUnix("unixgram", from, to); err == nil {
-					c.SetDeadline(time.Now().Add(time.Millisecond))
+					_ = c.SetDeadline(time.Now().Add(time.Millisecond))
 					talk(c, false)
 					c.Close()
 				}

@@ -68,16 +68,18 @@ type streamReader struct {
 	views [][]byte
 	try   func(fd uintptr) bool
 	n     int
-	err   error
+	errn  syscall.Errno
 }
 
 func (r *streamReader) init(s *sock) {
 	r.s, r.views = s, make([][]byte, BatchLen(s.max))
 	r.try = func(fd uintptr) bool {
 		for {
-			r.n, r.err = unix.Read(int(fd), r.dec.Room())
-			if r.err != unix.EINTR {
-				return r.err != unix.EAGAIN
+			n, err := unix.Read(int(fd), r.dec.Room())
+			r.n = n
+			r.errn, _ = err.(syscall.Errno) //nolint:errorlint // Read returns it bare
+			if r.errn != unix.EINTR {
+				return r.errn != unix.EAGAIN
 			}
 		}
 	}
@@ -127,12 +129,11 @@ func (r *streamReader) fill() error {
 		return net.ErrClosed
 	case err != nil:
 		return err
-	case r.err != nil:
-		if e, ok := r.err.(syscall.Errno); ok && gone(e) { //nolint:errorlint // unix.Read returns it bare
-			return io.EOF
-		}
-		return os.NewSyscallError("read", r.err)
-	case r.n <= 0:
+	case gone(r.errn):
+		return io.EOF
+	case r.errn != 0:
+		return os.NewSyscallError("read", r.errn)
+	case r.n == 0:
 		return io.EOF
 	}
 	r.dec.Fill(r.n)
