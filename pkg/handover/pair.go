@@ -104,7 +104,7 @@ func setPairBuffers(guest, host, maxFrame int, offload bool) error {
 	// got is in the unit of what is read back; asking for a quarter of what
 	// was asked for would be too much where the system gave less.
 	want := min(guestSendBuffer, got/receivePerSend/readBackFactor)
-	sent, err := setBuffer(guest, sendBuffer, max(want, least), least)
+	sent, err := setBuffer(guest, sendBuffer, max(want, (least+readBackFactor-1)/readBackFactor), least)
 	if err != nil {
 		return err
 	}
