@@ -111,11 +111,11 @@ func (c Config) check() error {
 		mac  net.HardwareAddr
 	}{{"GuestMAC", c.GuestMAC}, {"ServerMAC", c.ServerMAC}} {
 		if len(m.mac) != 0 && (len(m.mac) != 6 || m.mac[0]&1 != 0) {
-			return fmt.Errorf("%s %s: want a unicast Ethernet address", m.name, m.mac)
+			return fmt.Errorf("field %s %s: want a unicast Ethernet address", m.name, m.mac)
 		}
 	}
 	if !c.Addr.IsValid() || !c.Addr.Addr().Is4() {
-		return fmt.Errorf("Addr %s: want an IPv4 address with a length", c.Addr)
+		return fmt.Errorf("field Addr %s: want an IPv4 address with a length", c.Addr)
 	}
 	for _, a := range append([]netip.Addr{c.Gateway, c.ServerID}, c.DNS...) {
 		if a.IsValid() && !a.Is4() {
@@ -123,20 +123,20 @@ func (c Config) check() error {
 		}
 	}
 	if slices.Contains(c.DNS, netip.Addr{}) || len(c.DNS) > maxDNS {
-		return fmt.Errorf("DNS %v: want at most %d addresses", c.DNS, maxDNS)
+		return fmt.Errorf("field DNS %v: want at most %d addresses", c.DNS, maxDNS)
 	}
 	if c.MTU != 0 && (c.MTU < 576 || c.MTU > 65535) {
-		return fmt.Errorf("MTU %d: want 576 to 65535", c.MTU)
+		return fmt.Errorf("field MTU %d: want 576 to 65535", c.MTU)
 	}
 	if c.LeaseTime != 0 && (c.LeaseTime < time.Second || c.LeaseTime.Seconds() >= 1<<32-1) {
-		return fmt.Errorf("LeaseTime %v: want at least 1s and less than 2^32-1 s", c.LeaseTime)
+		return fmt.Errorf("field LeaseTime %v: want at least 1s and less than 2^32-1 s", c.LeaseTime)
 	}
 	return errors.Join(c.checkNames(), c.checkRoutes())
 }
 
 func (c Config) checkNames() error {
 	if len(c.Search) > maxSearch {
-		return fmt.Errorf("Search: %d domains, want at most %d", len(c.Search), maxSearch)
+		return fmt.Errorf("field Search: %d domains, want at most %d", len(c.Search), maxSearch)
 	}
 	for _, name := range append([]string{c.Domain, c.Hostname}, c.Search...) {
 		if err := checkName(strings.TrimSuffix(name, ".")); err != nil {
@@ -144,7 +144,7 @@ func (c Config) checkNames() error {
 		}
 	}
 	if slices.Contains(c.Search, "") {
-		return errors.New(`Search "": want a domain`)
+		return errors.New(`field Search "": want a domain`)
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ func checkName(name string) error {
 
 func (c Config) checkRoutes() error {
 	if len(c.Routes) > maxRoutes {
-		return fmt.Errorf("Routes: %d, want at most %d", len(c.Routes), maxRoutes)
+		return fmt.Errorf("field Routes: %d, want at most %d", len(c.Routes), maxRoutes)
 	}
 	for _, r := range c.Routes {
 		if !r.Dst.IsValid() || !r.Dst.Addr().Is4() || r.Gateway.IsValid() && !r.Gateway.Is4() {

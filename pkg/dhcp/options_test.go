@@ -127,7 +127,7 @@ func TestServerIdentifier(t *testing.T) {
 			t.Errorf("%+v: server %v from %v", c, id, got.src)
 		}
 		if bytes.Equal(got.srcMAC, guestMAC) || got.srcMAC[0]&3 != 2 {
-			t.Errorf("%+v: server's MAC %v", c, net.HardwareAddr(got.srcMAC))
+			t.Errorf("%+v: server's MAC %v", c, got.srcMAC)
 		}
 	}
 }

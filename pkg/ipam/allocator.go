@@ -56,7 +56,7 @@ func (a *Allocator) Close() error { return a.store.Close() }
 // leases again.
 func (a *Allocator) Allocate(ctx context.Context, req Request) (Lease, error) {
 	lease, err := a.allocate(ctx, req)
-	return lease, opError("allocate", req.Key.String(), err)
+	return lease, opError("allocate", req.String(), err)
 }
 
 func (a *Allocator) allocate(ctx context.Context, req Request) (Lease, error) {
@@ -76,7 +76,7 @@ func (a *Allocator) allocate(ctx context.Context, req Request) (Lease, error) {
 	var refusal error // committed, so that a cursor is never walked twice
 	err := a.store.Transact(ctx, ReadWrite, func(tx Tx) (err error) {
 		lease, refusal = Lease{}, nil
-		found, err := getJSON(tx, TableLeases, req.Key.encode(), &lease)
+		found, err := getJSON(tx, TableLeases, req.encode(), &lease)
 		if err != nil {
 			return err
 		}

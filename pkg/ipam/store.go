@@ -20,8 +20,9 @@ type Store interface {
 // Access says what a transaction may do.
 type Access bool
 
+// The kinds of access.
 const (
-	ReadOnly  Access = false
+	ReadOnly  Access = false // Put and Delete fail
 	ReadWrite Access = true
 )
 
@@ -45,15 +46,15 @@ type Tx interface {
 type Table string
 
 const (
-	// TableLeases: network, container ID, ifname → Lease.
+	// TableLeases holds, by network, container ID and ifname, the Lease.
 	TableLeases Table = "leases"
-	// TableAddrs: network, address → who holds it, or when it was released.
+	// TableAddrs holds, by network and address, who has it, or when it was released.
 	TableAddrs Table = "addrs"
-	// TableReleased: network, pool, number of the release → address.
+	// TableReleased holds, by network, pool and number of the release, the address.
 	TableReleased Table = "released"
-	// TableSticky: network, pool, sticky key → released address.
+	// TableSticky holds, by network, pool and sticky key, the released address.
 	TableSticky Table = "sticky"
-	// TablePools: network, pool → cursor and counts.
+	// TablePools holds, by network and pool, its cursor and counts.
 	TablePools Table = "pools"
 )
 

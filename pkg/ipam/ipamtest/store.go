@@ -202,7 +202,7 @@ func cancelled(t *testing.T, s ipam.Store) bool {
 }
 
 func closed(t *testing.T, s ipam.Store) bool {
-	ok := s.Close() == nil && s.Close() == nil
+	ok := errors.Join(s.Close(), s.Close()) == nil
 	for _, access := range []ipam.Access{ipam.ReadOnly, ipam.ReadWrite} {
 		err := s.Transact(context.Background(), access, func(ipam.Tx) error { return nil })
 		if !errors.Is(err, ipam.ErrClosed) {
