@@ -183,11 +183,10 @@ func sendable(frames [][]byte, maxFrame int) int {
 	return len(frames)
 }
 
-// probe sends one frame without waiting and reports false when nobody is there.
+// probe sends one frame, behind a batch that is on its way but without a wait of
+// its own, and reports false when nobody is there.
 func (w *dgramWriter) probe(frame []byte) bool {
-	if !w.mu.TryLock() {
-		return true // a write is under way; it will find out
-	}
+	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wait.limit = 0
 	w.one[0] = frame

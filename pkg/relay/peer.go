@@ -13,8 +13,8 @@ type link interface {
 	Close() error
 }
 
-// A prober can tell whether somebody is at the other end, without waiting. probe
-// is a frame that it may send to find out.
+// A prober can tell whether somebody is at the other end; a batch on its way may
+// delay it by Config.PeerWait. probe is a frame that it may send to find out.
 type prober interface {
 	alive(probe []byte) bool
 }

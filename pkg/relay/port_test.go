@@ -95,7 +95,7 @@ func TestPortPeerGone(t *testing.T) {
 				}
 			}
 			if fr.typ == unix.SOCK_STREAM {
-				if _, err := readBatch(a, maxFrame); err != io.EOF {
+				if _, err := readBatch(a, maxFrame); !errors.Is(err, io.EOF) {
 					t.Errorf("read: %v", err)
 				}
 			}
@@ -114,7 +114,7 @@ func TestPortQueueFull(t *testing.T) {
 				n, err := a.WriteBatch([][]byte{frame(1000, sent), frame(1001, sent+1)})
 				sent += n
 				if err != nil {
-					if err != relay.ErrQueueFull {
+					if !errors.Is(err, relay.ErrQueueFull) {
 						t.Fatal(err)
 					}
 					break
@@ -156,7 +156,7 @@ func TestPortCloseWhileFull(t *testing.T) {
 						first = false
 						close(full)
 					}
-					if err != nil && err != relay.ErrQueueFull {
+					if err != nil && !errors.Is(err, relay.ErrQueueFull) {
 						done <- err
 						return
 					}
@@ -181,7 +181,7 @@ func TestPortFrameSize(t *testing.T) {
 			a, b := ports(t, fr.typ, fr.open, maxFrame)
 			for _, size := range []int{0, 1, 13, maxFrame + 1} {
 				n, err := a.WriteBatch([][]byte{frame(60, 7), frame(size, 1), frame(60, 8)})
-				if n != 1 || err != relay.ErrFrameSize {
+				if n != 1 || !errors.Is(err, relay.ErrFrameSize) {
 					t.Errorf("%d bytes: %d, %v", size, n, err)
 				}
 				got, err := readBatch(b, maxFrame)

@@ -370,7 +370,9 @@ func TestRelayInterfaceFull(t *testing.T) {
 	g := newRig(t, 1500, relay.Config{InterfaceWait: time.Millisecond})
 	guest := g.attach(t, unix.SOCK_DGRAM, relay.NewDatagramPort)
 	eventually(t, "drops", func() bool { // nobody reads the far end
-		write(t, guest, frame(60, 1))
+		for range 100 {
+			write(t, guest, frame(60, 1))
+		}
 		return g.fromGuest().Drops["interface-full"] > 0
 	})
 	if d := g.fromGuest(); d.Frames != 512 {
