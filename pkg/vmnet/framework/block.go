@@ -128,11 +128,14 @@ func pump(handle uintptr) {
 	d.fire()
 }
 
+// A statusChan is what a completion block is for; it has room for one status.
+type statusChan chan uint32
+
 // onDone is the block of a call that answers with a status.
 func onDone(block uintptr, status uint32) {
 	defer contain(nil)
 	if v, ok := takeHandle(captured(block)); ok {
-		v.(chan uint32) <- status // has room for one
+		v.(statusChan) <- status
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 // device implements vmnet.Device and vmnet.Forwarder.
 //
 // The interface may be named in a call into C only while one of ctlMu, readMu and
-// writeMu is held and closed is not set. Close sets closed, takes all three (ctlMu
-// first), and stops the interface.
+// writeMu is held and closed is not set. Close sets closed, takes ctlMu once so that
+// nothing is under way, then the other two, and stops the interface.
 type device struct {
 	net    *network
 	info   vmnet.Info
@@ -38,6 +38,7 @@ type device struct {
 	writeMu sync.Mutex // guards tx
 	tx      *batch
 
+	setMu     sync.Mutex // one SetEventHandler at a time; taken before ctlMu and runMu
 	ctlMu     sync.Mutex // guards listening, and calls that are not read or write
 	listening bool       // the framework has our event callback
 

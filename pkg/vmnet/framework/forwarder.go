@@ -85,7 +85,7 @@ func (d *device) remove(ctx context.Context, f vmnet.Forward) error {
 
 // rule runs a call that changes a rule, and waits for its handler.
 func (d *device) rule(ctx context.Context, call string, f vmnet.Forward, fn func(*blockLiteral) vmnet.Code) error {
-	answer := make(chan uint32, 1)
+	answer := make(statusChan, 1)
 	h := newHandle(answer)
 	defer dropHandle(h)
 	if err := d.control(ctx, call, func() vmnet.Code { return fn(d.net.drv.api.block(bridge.done, h)) }); err != nil {

@@ -15,9 +15,7 @@ type guard struct {
 	late  atomic.Int64 // answers nobody waited for
 }
 
-// do runs fn on a goroutine of its own and returns what it returned. When limit
-// or ctx ends first, the goroutine is abandoned: do returns an error, and late,
-// if not nil, is given what fn returns when it does.
+// do is run for a call that is not made while too many others hang.
 func do[T any](ctx context.Context, g *guard, call string, limit time.Duration, fn func() T, late func(T)) (T, error) {
 	var zero T
 	if n := g.hung.Load(); n >= MaxHung {
@@ -26,6 +24,14 @@ func do[T any](ctx context.Context, g *guard, call string, limit time.Duration, 
 	if err := ctx.Err(); err != nil {
 		return zero, fmt.Errorf("%s: %w", call, err)
 	}
+	return run(ctx, g, call, limit, fn, late)
+}
+
+// run has fn run on a goroutine of its own and returns what it returned. When
+// limit or ctx ends first, the goroutine is abandoned: run returns an error, and
+// late, if not nil, is given what fn returns when it does.
+func run[T any](ctx context.Context, g *guard, call string, limit time.Duration, fn func() T, late func(T)) (T, error) {
+	var zero T
 	done := make(chan T)
 	gone := make(chan struct{})
 	go func() {

@@ -1,0 +1,280 @@
+package framework_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet/framework"
+)
+
+// begin opens a network and starts a device, and returns the first error.
+func begin(d vmnet.Driver, cfg vmnet.NetworkConfig) error {
+	n, err := d.Open(context.Background(), cfg)
+	if err != nil {
+		return err
+	}
+	_, err = n.Start(context.Background(), vmnet.Config{})
+	return errors.Join(err, n.Close())
+}
+
+// TestStartStatus has a start end with every status there is, with an interface
+// and without one.
+func TestStartStatus(t *testing.T) {
+	for _, release := range []string{macOS26, macOS15} {
+		for _, null := range []int64{0, 1} {
+			for _, code := range []vmnet.Code{1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 4711} {
+				t.Run(fmt.Sprintf("%s/null %d/%d", release, null, code), func(t *testing.T) {
+					l := load(t, release)
+					l.control(t, "fail.start", int64(code))
+					l.control(t, "null.start", null)
+					err := begin(l.driver(t, framework.Config{}), shared("status"))
+					if !errors.Is(err, code) {
+						t.Errorf("%v, want code %d", err, code)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestNullStart has a start return no interface and never call its handler.
+func TestNullStart(t *testing.T) {
+	l := load(t, macOS26)
+	l.control(t, "fail.start", 1001)
+	l.control(t, "null.start", 2)
+	err := begin(l.driver(t, framework.Config{}), shared("null"))
+	if !errors.Is(err, vmnet.Failure) || !strings.Contains(err.Error(), "no interface, and no status within") {
+		t.Error(err)
+	}
+}
+
+// TestHang has every call that may hang do so, in the call and before the handler:
+// the error says so, and when the call ends at last nothing is left.
+func TestHang(t *testing.T) {
+	for _, c := range []struct {
+		op      string
+		release string
+		where   int64
+		call    string
+		run     func(t *testing.T, d vmnet.Driver, hang func()) error
+	}{
+		{"network.create", macOS26, 2, "vmnet_network_create", hangStart},
+		{"start", macOS26, 1, "vmnet_interface_start_with_network: handler", hangStart},
+		{"start", macOS26, 2, "vmnet_interface_start_with_network", hangStart},
+		{"start", macOS15, 1, "vmnet_start_interface: handler", hangStart},
+		{"start", macOS15, 2, "vmnet_start_interface", hangStart},
+		{"stop", macOS15, 1, "vmnet_stop_interface: handler", hangStop},
+		{"stop", macOS15, 2, "vmnet_stop_interface", hangStop},
+		{"event", macOS15, 2, "vmnet_interface_set_event_callback", hangEvent},
+		{"rule", macOS15, 1, "vmnet_interface_get_ip_port_forwarding_rules: handler", hangRule},
+		{"rule", macOS15, 2, "vmnet_interface_get_ip_port_forwarding_rules", hangRule},
+		{"network.serialize", macOS26, 2, "vmnet_network_copy_serialization", hangSerialize},
+	} {
+		t.Run(fmt.Sprintf("%s %d on %s", c.op, c.where, c.release), func(t *testing.T) {
+			l := load(t, c.release)
+			const limit = 200 * time.Millisecond
+			d := l.driver(t, framework.Config{StartTimeout: limit, StopTimeout: limit})
+			err := c.run(t, d, func() { l.control(t, "hang."+c.op, c.where) })
+			s := d.(framework.Inspector).Stats()
+			l.control(t, "hang."+c.op, 0) // before what the test opened is closed
+			var hung *framework.HungError
+			if !errors.As(err, &hung) || hung.Call != c.call || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%v, want a HungError of %s", err, c.call)
+			}
+			if c.op != "rule" && s.HungTotal == 0 {
+				t.Errorf("not counted: %+v", s)
+			}
+			// The driver's cleanup sees that nothing is left.
+		})
+	}
+}
+
+func hangStart(_ *testing.T, d vmnet.Driver, hang func()) error {
+	hang()
+	return begin(d, shared("hang"))
+}
+
+func hangStop(t *testing.T, d vmnet.Driver, hang func()) error {
+	dev := start(t, d, shared("hang"))
+	hang()
+	return dev.Close()
+}
+
+func hangEvent(t *testing.T, d vmnet.Driver, hang func()) error {
+	dev := start(t, d, shared("hang"))
+	hang()
+	return dev.SetEventHandler(func() {})
+}
+
+func hangRule(t *testing.T, d vmnet.Driver, hang func()) error {
+	dev := start(t, d, shared("hang"))
+	hang()
+	_, err := dev.(vmnet.Forwarder).Forwards(context.Background())
+	return err
+}
+
+func hangSerialize(t *testing.T, d vmnet.Driver, hang func()) error {
+	n := openNetwork(t, d, shared("hang"))
+	hang()
+	_, err := n.(framework.Serializer).Serialize(context.Background())
+	return err
+}
+
+// TestCancel gives a start up when its context ends, and stops what comes of it.
+func TestCancel(t *testing.T) {
+	l := load(t, macOS15)
+	d := l.driver(t, framework.Config{})
+	n := openNetwork(t, d, shared("cancel"))
+	l.control(t, "late.start", 100)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := n.Start(ctx, vmnet.Config{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	l.control(t, "late.start", 0)
+	eventually(t, func() error {
+		if s := d.(framework.Inspector).Stats(); s.Late == 0 || s.Interfaces != 0 || s.Hung != 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+}
+
+// TestLate has the handlers called late, but in time.
+func TestLate(t *testing.T) {
+	l := load(t, macOS26)
+	l.control(t, "late.start", 50)
+	l.control(t, "late.stop", 50)
+	if err := begin(l.driver(t, framework.Config{}), shared("late")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLateEvents has events come after their device was closed.
+func TestLateEvents(t *testing.T) {
+	l := load(t, macOS26)
+	l.control(t, "events.late", 1)
+	d := l.driver(t, framework.Config{})
+	n := openNetwork(t, d, shared("late"))
+	for range 20 {
+		dev, err := n.Start(context.Background(), vmnet.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := dev.SetEventHandler(func() {}); err != nil {
+			t.Fatal(err)
+		}
+		l.control(t, "fire", 500)
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestTransfer has reads and writes fail, or move less than they could.
+func TestTransfer(t *testing.T) {
+	l := load(t, macOS26)
+	n := openNetwork(t, l.driver(t, framework.Config{}), shared("transfer"))
+	var devs [2]vmnet.Device
+	for k := range devs {
+		dev, err := n.Start(context.Background(), vmnet.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		devs[k] = dev
+	}
+	a, b := devs[0], devs[1]
+	frame := broadcast(a.Info(), 100)
+	frames := [][]byte{frame, frame, frame, frame, frame}
+	bufs, sizes := buffers(b.Info(), 5)
+
+	for _, code := range []vmnet.Code{vmnet.Failure, vmnet.BufferExhausted, vmnet.TooManyPackets, 4711} {
+		l.control(t, "fail.write", int64(code))
+		if sent, err := a.WriteBatch(frames); sent != 0 || !errors.Is(err, code) {
+			t.Errorf("write with status %d: %d, %v", code, sent, err)
+		}
+		l.control(t, "fail.write", 0)
+		l.control(t, "fail.read", int64(code))
+		if got, err := b.ReadBatch(bufs, sizes); got != 0 || !errors.Is(err, code) {
+			t.Errorf("read with status %d: %d, %v", code, got, err)
+		}
+		l.control(t, "fail.read", 0)
+	}
+	l.control(t, "short.write", 3)
+	if sent, err := a.WriteBatch(frames); sent != 3 || !errors.Is(err, vmnet.BufferExhausted) {
+		t.Errorf("short write: %d, %v", sent, err)
+	}
+	l.control(t, "short.write", 0)
+	l.control(t, "short.read", 2)
+	for _, want := range []int{2, 1} {
+		if got := readSome(t, b, bufs, sizes); got != want || sizes[0] != 100 {
+			t.Errorf("short read: %d of %d bytes, want %d of 100", got, sizes[0], want)
+		}
+	}
+	mixed := [][]byte{frame, frame, frame[:10], frame}
+	if sent, err := a.WriteBatch(mixed); sent != 2 || !errors.Is(err, vmnet.InvalidArgument) {
+		t.Errorf("a short frame among others: %d, %v", sent, err)
+	}
+	mixed[2] = make([]byte, a.Info().MaxPacketSize+1)
+	if sent, err := a.WriteBatch(mixed); sent != 2 || !errors.Is(err, vmnet.PacketTooBig) {
+		t.Errorf("a long frame among others: %d, %v", sent, err)
+	}
+	if sent, err := a.WriteBatch(nil); sent != 0 || err != nil {
+		t.Errorf("no frames: %d, %v", sent, err)
+	}
+}
+
+// readSome reads when frames are there.
+func readSome(t *testing.T, d vmnet.Device, bufs [][]byte, sizes []int) (n int) {
+	t.Helper()
+	eventually(t, func() (err error) {
+		n, err = d.ReadBatch(bufs, sizes)
+		return err
+	})
+	return n
+}
+
+// TestNoPrivilege starts where nothing may be started.
+func TestNoPrivilege(t *testing.T) {
+	for _, release := range []string{macOS26, macOS15} {
+		l := load(t, release)
+		l.control(t, "privilege", 0)
+		err := begin(l.driver(t, framework.Config{}), shared("privilege"))
+		if !errors.Is(err, vmnet.Failure) && !errors.Is(err, vmnet.MemFailure) {
+			t.Errorf("%s: %v", release, err)
+		}
+		if os.Geteuid() != 0 && !errors.Is(err, vmnet.ErrPermission) {
+			t.Errorf("%s: %v is not ErrPermission", release, err)
+		}
+	}
+}
+
+// TestLimit sees that the 33rd interface is refused before the framework does.
+func TestLimit(t *testing.T) {
+	l := load(t, macOS26)
+	d := l.driver(t, framework.Config{})
+	n := openNetwork(t, d, shared("limit"))
+	var first vmnet.Device
+	for k := range framework.MaxInterfaces {
+		dev, err := n.Start(context.Background(), vmnet.Config{})
+		if err != nil {
+			t.Fatalf("interface %d: %v", k+1, err)
+		}
+		if k == 0 {
+			first = dev
+		}
+	}
+	if _, err := n.Start(context.Background(), vmnet.Config{}); err == nil || !strings.HasPrefix(err.Error(), "32 interfaces: ") {
+		t.Errorf("interface 33: %v", err)
+	}
+	first.Close()
+	if _, err := n.Start(context.Background(), vmnet.Config{}); err != nil {
+		t.Errorf("after one was closed: %v", err)
+	}
+}
