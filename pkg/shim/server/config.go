@@ -39,7 +39,7 @@ type Config struct {
 	KeepSocket bool
 	// Problems are told in Status beside those that the server finds.
 	Problems []string
-	Limits     Limits
+	Limits   Limits
 }
 
 // Limits bound what clients can make the shim hold. Zero means the default.

@@ -1,0 +1,61 @@
+package server_test
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"encoding/json"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/shim/server"
+)
+
+// FuzzAttachRequest: whatever comes, the answer is a request or an Error with a
+// code; and a request that was accepted means the same when it comes again from
+// the state file.
+func FuzzAttachRequest(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `{"network":{"name":"n"}}`, `{"network":{"mode":"host","subnet":"10.0.0.0/24","gateway":"10.0.0.1","mtu":9000,"isolated":true}}`,
+		`{"mac":"02-00-00-00-00-01","ips":["10.0.0.9/24"],"hostname":"a.b.","frames":"stream","requestID":"x","sandbox":"vm://1"}`,
+		`{"network":{"dns":{"nameservers":["::1"],"domain":"x","search":["a"],"options":["ndots:1"]}}}`,
+		`{"network":null,"ips":null}`, `[]`, `{"a":1}`, `{"ips":[null]}`, `{"network":{"mtu":1e3}}`, "{\"mac\":\"\xff\"}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		req, err := server.DecodeAttach(data)
+		if err != nil {
+			var e *shim.Error
+			if !errors.As(err, &e) || e.Code == "" || e.Message == "" {
+				t.Fatalf("error %v, want an Error with code and message", err)
+			}
+			return
+		}
+		kept, err := json.Marshal(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := server.DecodeAttach(kept)
+		if err != nil || !reflect.DeepEqual(req, again) {
+			t.Fatalf("again %+v, %v\nfirst %+v", again, err, req)
+		}
+	})
+}
+
+// FuzzGCRequest: a list that is not there is never an empty list.
+func FuzzGCRequest(f *testing.F) {
+	for _, seed := range []string{`{"valid":[]}`, `{"valid":null}`, `{"valid":[{"containerID":"c","ifname":"e"}]}`, `{}`, `{"valid":[1]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		req, err := server.DecodeGC(data)
+		if err != nil {
+			return
+		}
+		var raw struct{ Valid *[]json.RawMessage }
+		if json.Unmarshal(data, &raw) == nil && raw.Valid == nil && req.Valid != nil {
+			t.Fatalf("%s: list %v from nothing", data, req.Valid)
+		}
+	})
+}

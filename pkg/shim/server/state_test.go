@@ -1,0 +1,119 @@
+package server_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+func TestDamagedState(t *testing.T) {
+	damages := []struct {
+		name  string
+		write func([]byte) []byte
+	}{
+		{"empty", func([]byte) []byte { return nil }},
+		{"cut", func(b []byte) []byte { return b[:len(b)/2] }},
+		{"zeros", func(b []byte) []byte { return make([]byte, len(b)) }},
+		{"later version", func(b []byte) []byte { return bytes.Replace(b, []byte(`"version": 1`), []byte(`"version": 2`), 1) }},
+		{"path as a name", func(b []byte) []byte { return bytes.Replace(b, []byte(`"c1"`), []byte(`"../../c1"`), 1) }},
+	}
+	for _, tt := range damages {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := config(newDirs(t))
+			r := start(t, cfg)
+			r.attach("n", "c1", shim.AttachRequest{})
+			kept := r.attach("m", "c2", shim.AttachRequest{})
+			r.stop()
+			file := filepath.Join(cfg.Dirs.State, "attachments", shim.Hash("n", "c1", "eth0")+".json")
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, tt.write(data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r = start(t, cfg)
+			atts, err := r.Attachments(t.Context())
+			if err != nil || len(atts) != 1 || atts[0].MAC != kept.MAC || atts[0].IPs[0] != kept.IPs[0] {
+				t.Errorf("attachments %v, %v, want the other one, unharmed", atts, err)
+			}
+			s, err := r.Status(t.Context())
+			if err != nil || len(s.Problems) == 0 || !strings.Contains(s.Problems[0], "damaged") {
+				t.Errorf("problems %q, %v, want one about the file", s.Problems, err)
+			}
+			if _, err := os.Stat(file + ".damaged"); err != nil {
+				t.Error(err)
+			}
+			// The lease without attachment is not given to anybody else yet.
+			if a := r.attach("n", "c3", shim.AttachRequest{}); a.IPs[0].Address.String() == "192.168.127.2/24" {
+				t.Error("the address of the damaged attachment was given away")
+			}
+		})
+	}
+}
+
+func TestDamagedNetworkFile(t *testing.T) {
+	cfg := config(newDirs(t))
+	r := start(t, cfg)
+	a := r.attach("n", "c1", shim.AttachRequest{})
+	r.stop()
+	if err := os.WriteFile(filepath.Join(cfg.Dirs.State, "networks", shim.Hash("n")+".json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, cfg)
+	b, err := r.Attachment(t.Context(), "n", "c1", "eth0")
+	if err != nil || b.IPs[0] != a.IPs[0] || b.Problem != "" {
+		t.Errorf("%+v, %v, want %v as before: the attachment knows its subnet too", b, err, a.IPs)
+	}
+}
+
+func TestLostLeaseFile(t *testing.T) {
+	cfg := config(newDirs(t))
+	r := start(t, cfg)
+	r.attach("n", "c1", shim.AttachRequest{})
+	b := r.attach("n", "c2", shim.AttachRequest{})
+	if err := r.Detach(t.Context(), "n", "c1", "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	if err := os.Remove(filepath.Join(cfg.Dirs.State, "leases.db")); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, cfg)
+	got, err := r.Attachment(t.Context(), "n", "c2", "eth0")
+	if err != nil || got.IPs[0] != b.IPs[0] {
+		t.Fatalf("%+v, %v, want address %v", got, err, b.IPs)
+	}
+	for _, id := range []string{"c3", "c4", "c5"} {
+		if a := r.attach("n", id, shim.AttachRequest{}); a.IPs[0] == b.IPs[0] {
+			t.Errorf("%s got %v, which c2 has", id, a.IPs)
+		}
+	}
+}
+
+func TestStaleFilesGo(t *testing.T) {
+	cfg := config(newDirs(t))
+	r := start(t, cfg)
+	r.attach("n", "c1", shim.AttachRequest{})
+	r.stop()
+	tmp := filepath.Join(cfg.Dirs.State, "attachments", "x.json.tmp")
+	if err := os.WriteFile(tmp, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, cfg)
+	if _, err := os.Stat(tmp); err == nil {
+		t.Error("a half-written file was left")
+	}
+}
+
+func TestTwoShimsOneState(t *testing.T) {
+	cfg := config(newDirs(t))
+	start(t, cfg)
+	if _, err := shim.Listen(t.Context(), cfg.Dirs.ShimSocket()); err == nil {
+		t.Error("a second shim could listen")
+	}
+}
