@@ -19,6 +19,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/vmnet-cni/vmnet/internal/require"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -207,10 +208,8 @@ func TestE2E(t *testing.T) {
 
 // A network namespace is refused: a container in it would get nothing.
 func TestE2ENetworkNamespace(t *testing.T) {
+	require.Linux(t)
 	const netns = "/proc/self/ns/net"
-	if _, err := os.Stat(netns); err != nil {
-		t.Skipf("no network namespaces here: %v", err)
-	}
 	h := newHost(t)
 	got := h.exec("ADD", "one", map[string]string{"CNI_NETNS": netns}, e2eConf)
 	if got.code == 0 || !strings.Contains(got.stdout, "network namespace") || !strings.Contains(got.stdout, `"code":4`) {
@@ -402,14 +401,14 @@ func TestE2ERace(t *testing.T) {
 		t.Errorf("%d shims started, %v: want 1", starts, err)
 	}
 	for i := range n {
-		wg.Go(func() { h.must2("DEL", fmt.Sprintf("vm%d", i)) })
+		wg.Go(func() { h.mustFromAnywhere("DEL", fmt.Sprintf("vm%d", i)) })
 	}
 	wg.Wait()
 	h.clean()
 }
 
-// must2 is must for other goroutines than the test's.
-func (h *host) must2(verb, id string) {
+// mustFromAnywhere is must for goroutines that are not the test's.
+func (h *host) mustFromAnywhere(verb, id string) {
 	if got := h.exec(verb, id, nil, e2eConf); got.code != 0 {
 		h.t.Errorf("%s %s: %+v", verb, id, got)
 	}
@@ -444,6 +443,58 @@ func TestE2EKilledADD(t *testing.T) {
 			t.Fatalf("killed after %d × 500µs: %v", i, ids)
 		}
 	}
+	h.must("DEL", "warm", nil, e2eConf)
+	h.clean()
+}
+
+// A signal while the runtime keeps ADD waiting, and a stdout that nobody reads:
+// both take the attachment back.
+func TestE2EInterruptedADD(t *testing.T) {
+	h := newHost(t)
+	h.must("ADD", "warm", nil, e2eConf)
+	start := func(netns string, stdout *os.File) *exec.Cmd {
+		cmd := exec.Command(filepath.Join(h.bin, "vmnet"))
+		cmd.Env = append(os.Environ(), "CNI_COMMAND=ADD", "CNI_CONTAINERID=one", "CNI_IFNAME=eth0", "CNI_NETNS="+netns)
+		cmd.Stdin, cmd.Stdout = strings.NewReader(e2eConf), stdout
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	failsCleanly := func(cmd *exec.Cmd) {
+		t.Helper()
+		if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != 1 {
+			t.Errorf("ADD ended with %v: want exit code 1", cmd.ProcessState)
+		}
+		if ids := h.attached(); !slices.Equal(ids, []string{"warm"}) {
+			t.Errorf("attachments: %v", ids)
+		}
+	}
+
+	l, err := handover.Listen(filepath.Join(h.dir, "vm.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cmd := start(l.Path(), nil)
+	o, err := l.Accept(t.Context()) // and no answer
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.File.Close()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	failsCleanly(cmd)
+
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	cmd = start("vm://one", w)
+	w.Close()
+	failsCleanly(cmd)
 	h.must("DEL", "warm", nil, e2eConf)
 	h.clean()
 }

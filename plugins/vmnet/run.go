@@ -212,7 +212,11 @@ func versions(stdin io.Reader) ([]byte, error) {
 func undoing(ctx context.Context, err error, undo func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	if uerr := undo(ctx); uerr != nil {
+	uerr := undo(ctx)
+	switch {
+	case uerr != nil && err == nil:
+		return uerr
+	case uerr != nil:
 		ce := *asCNIError(err)
 		ce.Details = strings.TrimSpace(ce.Details + "\nand taking it back: " + uerr.Error())
 		return &ce
