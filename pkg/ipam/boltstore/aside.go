@@ -30,7 +30,11 @@ func setAside(path string, cfg Config, damage error) error {
 	if cfg.OnDamage != nil {
 		cfg.OnDamage(Damage{Path: path, SavedAs: to, Err: damage})
 	}
-	return errors.Join(errReplaced, prune(path), syncDir(path))
+	err = prune(path)
+	if !cfg.NoSync {
+		err = errors.Join(err, syncDir(path))
+	}
+	return errors.Join(errReplaced, err)
 }
 
 // setAsideAgain sets a file aside whose lock was given back since the damage was

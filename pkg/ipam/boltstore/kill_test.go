@@ -73,7 +73,7 @@ func TestKill(t *testing.T) {
 	held := map[string]string{}
 	done := 0
 	for range kills {
-		lines := runAndKill(t, path, time.Duration(rand.IntN(20_000))*time.Microsecond)
+		lines := runAndKill(t, path, rand.IntN(40), time.Duration(rand.IntN(2000))*time.Microsecond)
 		for _, line := range lines {
 			var op, id, addr string
 			if n, _ := fmt.Sscan(line, &op, &id, &addr); n != 3 || op != "add" && op != "del" {
@@ -98,9 +98,10 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// runAndKill starts the child, kills it some time after it opened the file, and
-// returns what it printed then.
-func runAndKill(t *testing.T, path string, after time.Duration) []string {
+// runAndKill starts the child, kills it some time after it printed that many
+// lines, and returns all that it printed but the first. After no line at all it
+// may still be opening the file.
+func runAndKill(t *testing.T, path string, after int, delay time.Duration) []string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+path)
@@ -111,19 +112,21 @@ func runAndKill(t *testing.T, path string, after time.Duration) []string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	scan := bufio.NewScanner(out)
+	var timer *time.Timer
 	var lines []string
-	if after%4 != 0 { // else the kill may come while it opens the file
-		if !scan.Scan() || scan.Text() != "open" {
-			t.Errorf("child: %q", scan.Text())
-		}
-	}
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
-	for scan.Scan() {
-		if line := scan.Text(); line != "open" {
+	scan := bufio.NewScanner(out)
+	for n := 0; n == 0 || scan.Scan(); n++ {
+		if line := scan.Text(); n == 1 && line != "open" {
+			t.Errorf("child: %q", line)
+		} else if n > 1 {
 			lines = append(lines, line)
 		}
+		if n == after {
+			timer = time.AfterFunc(delay, func() { _ = cmd.Process.Kill() })
+		}
+	}
+	if timer != nil {
+		timer.Stop()
 	}
 	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("child ended by itself: %v, %q", err, lines)
