@@ -66,7 +66,7 @@ func (v *verifier) lease(key, value []byte) error {
 	if err := decode(TableLeases, key, value, &l); err != nil {
 		return err
 	}
-	if !bytes.Equal(key, l.encode()) || l.Key.check() != nil || len(l.Addrs) == 0 {
+	if !bytes.Equal(key, l.encode()) || l.check() != nil || len(l.Addrs) == 0 {
 		return fmt.Errorf("lease of %s with %d addresses is not the key's", l.Key, len(l.Addrs))
 	}
 	for _, p := range l.Addrs {

@@ -64,7 +64,7 @@ func (w *writer) allocate(req Request) (lease Lease, refusal, err error) {
 	if err := w.flush(); err != nil {
 		return Lease{}, nil, err
 	}
-	return lease, nil, putJSON(w.tx, TableLeases, req.Key.encode(), lease)
+	return lease, nil, putJSON(w.tx, TableLeases, req.encode(), lease)
 }
 
 // choose runs Choose for a pool; chosen are the addresses of the request's
