@@ -17,18 +17,21 @@ struct test {
 	const char *name, *aborts;
 	void (*run)(void);
 	struct test *next;
+	int role; // not listed: one of several processes of a case
 };
 void test_register(struct test *test);
 
-#define TEST_CASE(id, text)                                                                                                                          \
+#define TEST_CASE(id, text, is_role)                                                                                                                          \
 	static void test_##id(void);                                                                                                                     \
 	__attribute__((constructor)) static void register_##id(void) {                                                                                   \
-		static struct test test = {#id, text, test_##id, NULL};                                                                                      \
+		static struct test test = {#id, text, test_##id, NULL, is_role};                                                                                      \
 		test_register(&test);                                                                                                                        \
 	}                                                                                                                                                \
 	static void test_##id(void)
-#define TEST(id) TEST_CASE(id, NULL)
-#define ABORT(id, text) TEST_CASE(id, text)
+#define TEST(id) TEST_CASE(id, NULL, 0)
+#define ABORT(id, text) TEST_CASE(id, text, 0)
+#define ROLE(id) TEST_CASE(id, NULL, 1)
+extern const char *argument; // of a role
 
 #define FAIL(...)                                                                                                                                    \
 	do {                                                                                                                                             \
