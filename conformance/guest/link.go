@@ -19,9 +19,10 @@ const maxFrame = vmnet.MaxMTU + vmnet.HeaderLen
 
 // A link is the guest's network card: the lowest layer of its stack, on a port.
 type link struct {
-	port relay.Port
-	mac  tcpip.LinkAddress
-	mtu  atomic.Uint32
+	port  relay.Port
+	mac   tcpip.LinkAddress
+	mtu   atomic.Uint32
+	batch int // frames moved at once
 
 	up         sync.Once
 	done       chan struct{} // closed when the reader has ended
@@ -53,9 +54,9 @@ type Stats struct {
 func newLink(port relay.Port, mac net.HardwareAddr, mtu int) *link {
 	l := &link{port: port, mac: tcpip.LinkAddress(mac), done: make(chan struct{})}
 	l.mtu.Store(uint32(mtu))
-	batch := relay.BatchLen(mtu + vmnet.HeaderLen)
-	l.bufs = relay.NewBuffers(batch, maxFrame)
-	l.out = make([][]byte, 0, batch)
+	l.batch = relay.BatchLen(mtu + vmnet.HeaderLen)
+	l.bufs = relay.NewBuffers(l.batch, maxFrame)
+	l.out = make([][]byte, 0, l.batch)
 	return l
 }
 
@@ -65,8 +66,7 @@ func (l *link) start() { l.up.Do(func() { go l.read() }) }
 // read hands frames to the stack until the port ends.
 func (l *link) read() {
 	defer close(l.done)
-	batch := cap(l.out)
-	bufs, sizes := relay.NewBuffers(batch, maxFrame), make([]int, batch)
+	bufs, sizes := relay.NewBuffers(l.batch, maxFrame), make([]int, l.batch)
 	for {
 		n, err := l.port.ReadBatch(bufs, sizes)
 		if err != nil {
@@ -122,7 +122,7 @@ func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 		for _, part := range pkt.AsSlices() {
 			n += copy(frame[n:], part)
 		}
-		if l.out = append(l.out, frame[:n]); len(l.out) == cap(l.out) {
+		if l.out = append(l.out, frame[:n]); len(l.out) == l.batch {
 			l.flushLocked()
 		}
 	}
