@@ -131,13 +131,17 @@ func TestCancel(t *testing.T) {
 	l := load(t, macOS15)
 	d := l.driver(t, framework.Config{})
 	n := openNetwork(t, d, shared("cancel"))
-	l.control(t, "late.start", 100)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
-	defer cancel()
-	if _, err := n.Start(ctx, vmnet.Config{}); !errors.Is(err, context.DeadlineExceeded) {
+	l.control(t, "hang.start", 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	timer := time.AfterFunc(20*time.Millisecond, cancel)
+	defer timer.Stop()
+	if _, err := n.Start(ctx, vmnet.Config{}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	l.control(t, "late.start", 0)
+	if _, err := n.Start(ctx, vmnet.Config{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that is done: %v", err)
+	}
+	l.control(t, "hang.start", 0)
 	eventually(t, func() error {
 		if s := d.(framework.Inspector).Stats(); s.Late == 0 || s.Interfaces != 0 || s.Hung != 0 {
 			return fmt.Errorf("%+v", s)

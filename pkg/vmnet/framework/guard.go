@@ -3,6 +3,7 @@ package framework
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -15,14 +16,23 @@ type guard struct {
 	late  atomic.Int64 // answers nobody waited for
 }
 
-// do is run for a call that is not made while too many others hang.
-func do[T any](ctx context.Context, g *guard, call string, limit time.Duration, fn func() T, late func(T)) (T, error) {
-	var zero T
+// admit returns an error when a call is not to be tried: ctx is done, or too many
+// others hang.
+func (g *guard) admit(ctx context.Context, call string) error {
 	if n := g.hung.Load(); n >= MaxHung {
-		return zero, fmt.Errorf("%s: not tried: %d earlier calls have not returned: %w", call, n, &HungError{Call: call, After: limit})
+		return fmt.Errorf("%s: not tried: %d earlier calls have not returned: %w", call, n, os.ErrDeadlineExceeded)
 	}
 	if err := ctx.Err(); err != nil {
-		return zero, fmt.Errorf("%s: %w", call, err)
+		return fmt.Errorf("%s: %w", call, err)
+	}
+	return nil
+}
+
+// do is run for a call that admit lets pass.
+func do[T any](ctx context.Context, g *guard, call string, limit time.Duration, fn func() T, late func(T)) (T, error) {
+	if err := g.admit(ctx, call); err != nil {
+		var zero T
+		return zero, err
 	}
 	return run(ctx, g, call, limit, fn, late)
 }

@@ -65,8 +65,12 @@ func (n *network) start(ctx context.Context, cfg vmnet.Config) (*device, error) 
 
 // run calls the framework and waits for both halves of its answer.
 func (s *startCall) run(ctx context.Context, cfg vmnet.Config) error {
+	if err := s.net.drv.guard.admit(ctx, s.call); err != nil {
+		s.giveBack()
+		return err
+	}
 	limit := s.net.drv.cfg.StartTimeout
-	ifc, err := do(ctx, &s.net.drv.guard, s.call, limit, func() uintptr { return s.start(cfg) }, func(ifc uintptr) { s.settle(ifc); s.cleanup() })
+	ifc, err := run(ctx, &s.net.drv.guard, s.call, limit, func() uintptr { return s.start(cfg) }, func(ifc uintptr) { s.settle(ifc); s.cleanup() })
 	if err != nil {
 		s.abandon()
 		return err
