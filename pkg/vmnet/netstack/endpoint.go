@@ -104,11 +104,24 @@ func (e *endpoint) writePacket(pkt *stack.PacketBuffer) {
 	for _, s := range pkt.AsSlices() {
 		at += copy(f.buf[at:], s)
 	}
-	if pkt.GSOOptions.Type == stack.GSOTCPv4 && pkt.GSOOptions.NeedsCsum {
+	switch {
+	case pkt.GSOOptions.Type == stack.GSOTCPv4 && pkt.GSOOptions.NeedsCsum:
 		finishTCP(f.bytes()[vmnet.HeaderLen:])
+	case pkt.NetworkProtocolNumber == header.ARPProtocolNumber:
+		e.askAsGateway(f.bytes()[vmnet.HeaderLen:])
 	}
 	one := [1]*frame{f}
 	e.fabric.output(key, one[:])
+}
+
+// askAsGateway makes an ARP request one of the gateway. The stack asks in the
+// name of the packet's source, which may be any address of the outside: guests
+// need not answer that, and policy would not let the answer in.
+func (e *endpoint) askAsGateway(b []byte) {
+	if a := header.ARP(b); a.IsValid() && a.Op() == header.ARPRequest {
+		gateway := e.policy.gateway.As4()
+		copy(a.ProtocolAddressSender(), gateway[:])
+	}
 }
 
 // Attach implements stack.NetworkLinkEndpoint.

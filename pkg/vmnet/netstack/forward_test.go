@@ -123,12 +123,14 @@ func TestForwardUDP(t *testing.T) {
 	}
 	defer inside.Close()
 	_ = inside.SetDeadline(time.Now().Add(patience))
-	rule := vmnet.Forward{Protocol: vmnet.UDP, External: freePort(t), Internal: netip.AddrPortFrom(g.addr, 5000)}
+	port := freePort(t)
+	all := netip.AddrPortFrom(netip.Addr{}, port.Port())
+	rule := vmnet.Forward{Protocol: vmnet.UDP, External: all, Internal: netip.AddrPortFrom(g.addr, 5000)}
 	if err := g.dev.(vmnet.Forwarder).AddForward(t.Context(), rule); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // two peers, told apart
-		c, err := net.Dial("udp4", rule.External.String())
+		c, err := net.Dial("udp4", port.String())
 		if err != nil {
 			t.Fatal(err)
 		}

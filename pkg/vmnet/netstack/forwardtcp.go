@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strconv"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -17,7 +18,7 @@ import (
 func (f *forward) hostNetwork(base string) (network, address string) {
 	e := f.rule.External
 	if !e.Addr().IsValid() {
-		return base, net.JoinHostPort("", e.String()[len(e.Addr().String())+1:])
+		return base, ":" + strconv.Itoa(int(e.Port()))
 	}
 	if e.Addr().Is4() {
 		base += "4"

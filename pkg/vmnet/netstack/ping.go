@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"golang.org/x/net/icmp"
@@ -85,6 +86,16 @@ func (p *pingNAT) open(key flowKey, pkt *stack.PacketBuffer) *natFlow[*icmp.Pack
 	return f
 }
 
+// isReply reports whether msg answers a request of a flow with the guest's
+// identifier ident. Linux gives a socket an identifier of its own, and no other
+// replies; other systems leave it as the guest made it.
+func isReply(msg []byte, ident uint16) bool {
+	if len(msg) < header.ICMPv4MinimumSize || msg[0] != byte(header.ICMPv4EchoReply) {
+		return false
+	}
+	return runtime.GOOS == "linux" || header.ICMPv4(msg).Ident() == ident
+}
+
 // receive passes echo replies on, with the guest's identifier.
 func (p *pingNAT) receive(f *natFlow[*icmp.PacketConn]) {
 	defer p.table.remove(f)
@@ -108,7 +119,7 @@ func (p *pingNAT) receive(f *natFlow[*icmp.PacketConn]) {
 			continue
 		}
 		msg := (*buf)[:n]
-		if !fromHost(from, f.key.dst.Addr()) || n < header.ICMPv4MinimumSize || msg[0] != byte(header.ICMPv4EchoReply) {
+		if !fromHost(from, f.key.dst.Addr()) || !isReply(msg, f.key.guest.Port()) {
 			continue
 		}
 		f.touch()
@@ -132,7 +143,8 @@ func (p *pingNAT) send(route *stack.Route, msg []byte) {
 	defer pkt.DecRef()
 	copy(pkt.TransportHeader().Push(header.ICMPv4MinimumSize), msg)
 	pkt.TransportProtocolNumber = header.ICMPv4ProtocolNumber
-	_ = route.WritePacket(stack.NetworkHeaderParams{Protocol: header.ICMPv4ProtocolNumber, TTL: defaultTTL}, pkt) // lost, as datagrams are
+	// A reply that cannot be sent is lost, as datagrams are.
+	_ = route.WritePacket(stack.NetworkHeaderParams{Protocol: header.ICMPv4ProtocolNumber, TTL: defaultTTL}, pkt)
 }
 
 func setICMPChecksum(msg []byte) {

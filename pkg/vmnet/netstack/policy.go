@@ -44,13 +44,13 @@ func (p *policy) check(b []byte, group bool) ([]byte, Reason) {
 	b = b[:total]
 	src := netip.AddrFrom4([4]byte(b[12:16]))
 	dst := netip.AddrFrom4([4]byte(b[16:20]))
-	if !p.guestAddr(src) {
-		return nil, BadSourceIP
-	}
 	// RFC 1122, 3.2.2 and RFC 1812, 5.3.5: what came to a group, or goes to one,
 	// is neither forwarded nor answered with an error.
 	if group || dst.IsMulticast() || dst == p.broadcast || dst == broadcastAddr {
 		return nil, NotForwarded
+	}
+	if !p.guestAddr(src) {
+		return nil, BadSourceIP
 	}
 	if p.ours(dst) {
 		return b, accept

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -289,5 +291,32 @@ func TestCloseUnderTraffic(t *testing.T) {
 	}
 	if _, err := n.Start(t.Context(), vmnet.Config{}); !errors.Is(err, vmnet.ErrClosed) {
 		t.Errorf("start after close: %v", err)
+	}
+}
+
+// TestTCPUnreachable dials an address that nobody has (RFC 5737). Whether the
+// host says "unreachable" or nothing at all, the guest is told soon.
+func TestTCPUnreachable(t *testing.T) {
+	const nobody = "198.51.100.77:9"
+	c, err := net.DialTimeout("tcp4", nobody, 200*time.Millisecond)
+	if err == nil {
+		_ = c.Close()
+		t.Skipf("something on this host's network answers for %s", nobody)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		t.Skipf("something on this host's network refuses for %s", nobody)
+	}
+	n := openNetwork(t, netstack.Config{Limits: netstack.Limits{DialTimeout: 200 * time.Millisecond}}, nil)
+	g := newGuest(t, n, "192.168.127.2")
+	to := netip.MustParseAddrPort(nobody)
+	if c, err := g.dial(to); err == nil {
+		_ = c.Close()
+		t.Error("connected to nobody")
+	}
+	if src, msg := g.nextICMP(); src != to.Addr() || msg[0] != 3 {
+		t.Errorf("answer from %s type %d code %d, want destination unreachable from %s", src, msg[0], msg[1], to.Addr())
+	}
+	if s := n.Stats(); s.Drops["dial-unreachable"] == 0 || s.TCP.Open != 0 {
+		t.Errorf("stats: %+v, want dial-unreachable", s)
 	}
 }
