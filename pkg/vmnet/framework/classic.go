@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/google/uuid"
+
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 

@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/ebitengine/purego"
+
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 

@@ -81,7 +81,9 @@ func TestGuard(t *testing.T) {
 		t.Errorf("cancelled before: %v", err)
 	}
 	for g.hung.Load() < MaxHung {
-		call(t.Context(), time.Microsecond)
+		if err := call(t.Context(), time.Microsecond); !errors.As(err, &hung) {
+			t.Errorf("hung: %v", err)
+		}
 	}
 	if err := call(t.Context(), time.Hour); !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "not tried") {
 		t.Errorf("one too many: %v", err)

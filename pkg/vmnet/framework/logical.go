@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/ebitengine/purego"
+
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 

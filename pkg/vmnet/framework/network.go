@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/google/uuid"
+
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 

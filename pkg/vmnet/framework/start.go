@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/ebitengine/purego"
+
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -58,6 +59,7 @@ func (n *network) start(ctx context.Context, cfg vmnet.Config) (*device, error) 
 	}
 	d := attach(n, s)
 	if err := d.accept(cfg, s.params); err != nil {
+		n.drv.cfg.Log("network %s: %s answered %s", n.cfg.Name, s.call, s.params.text)
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil

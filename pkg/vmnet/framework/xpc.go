@@ -93,6 +93,7 @@ type params struct {
 	writeMax         uint64
 	start, end, mask netip.Addr
 	nat66            netip.Addr
+	text             string // all of it, for people
 }
 
 // readParams copies what the borrowed dictionary obj holds; NULL holds nothing.
@@ -110,6 +111,7 @@ func (a *api) readParams(obj uintptr) params {
 		mask:      a.getAddr(obj, a.keyMask),
 		nat66:     a.getAddr(obj, a.keyNAT66),
 		id:        a.getUUID(obj, a.keyID),
+		text:      a.describe(obj),
 	}
 	p.mac, _ = net.ParseMAC(a.getString(obj, a.keyMAC)) // none when it was not to be allocated
 	return p
