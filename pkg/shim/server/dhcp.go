@@ -74,6 +74,18 @@ func (r *attachmentRecord) dns() shim.DNS {
 	return d
 }
 
+// resolversOf are the name servers of a network that are not its gateway: those
+// to which the gateway forwards. None means the host's.
+func resolversOf(n shim.NetworkSpec) []netip.AddrPort {
+	var list []netip.AddrPort
+	for _, s := range n.DNS.Nameservers {
+		if a, err := netip.ParseAddr(s); err == nil && a != n.Gateway {
+			list = append(list, netip.AddrPortFrom(a, 53))
+		}
+	}
+	return list
+}
+
 // routesOf are the routes of the guests of a network: the default route where
 // the network leads outside. A host network reaches nothing beyond its subnet.
 func routesOf(n shim.NetworkSpec) []shim.Route {

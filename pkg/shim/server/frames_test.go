@@ -108,10 +108,10 @@ func TestFrames(t *testing.T) {
 			if got := offered(t, m, first); got != a.IPs[0].Address.Addr().String() {
 				t.Errorf("DHCP offers %s, the result says %v", got, a.IPs)
 			}
-			got, err := r.Attachment(t.Context(), "n", "c", "eth0")
-			if err != nil || !got.Peer.Connected || got.Peer.Via != "fd" || got.Counters.Answered == 0 {
-				t.Errorf("%+v, %v, want a connected peer and an answer", got, err)
-			}
+			eventually(t, func() bool {
+				got, err := r.Attachment(t.Context(), "n", "c", "eth0")
+				return err == nil && got.Peer.Connected && got.Peer.Via == "fd" && got.Counters.Answered > 0
+			}, func() string { return "no connected peer with an answer" })
 			m, f, err = r.Frames(t.Context(), "n", "c", "eth0")
 			if err != nil {
 				t.Fatal(err)

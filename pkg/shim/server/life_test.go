@@ -96,6 +96,10 @@ func TestSpecs(t *testing.T) {
 	if d := r.attach("dns", "c", shim.AttachRequest{Network: shim.NetworkSpec{DNS: dns}}); d.DNS.Nameservers[0] != "9.9.9.9" {
 		t.Errorf("dns %+v", d.DNS)
 	}
+	own := shim.AttachRequest{Network: shim.NetworkSpec{DNS: dns}, DNS: shim.DNS{Domain: "own.internal", Nameservers: []string{"1.1.1.1"}}}
+	if d := r.attach("dns", "d", own).DNS; d.Nameservers[0] != "1.1.1.1" || d.Domain != "own.internal" || d.Search[0] != "vm.internal" {
+		t.Errorf("dns of a guest's own %+v", d)
+	}
 	nets, err := r.Networks(t.Context())
 	if err != nil || len(nets) != 5 {
 		t.Errorf("%d networks, %v, want 5", len(nets), err)

@@ -135,6 +135,7 @@ func (s *Server) openDriver(ctx context.Context, asked, want shim.NetworkSpec) (
 		Name: want.Name, Mode: want.Mode, Subnet: want.Subnet, Gateway: want.Gateway,
 		Uplink: want.Uplink, MTU: want.MTU, Isolated: want.Isolated, Offload: want.Offload,
 		Layer2: want.IPAM == shim.IPAMNone, Domain: want.DNS.Domain, HostLoopback: want.HostLoopback,
+		Resolvers: resolversOf(want),
 	}
 	var tried error
 	for _, name := range s.candidates(want.Driver) {

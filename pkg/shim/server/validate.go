@@ -46,7 +46,7 @@ func normalize(k ipam.Key, r *shim.AttachRequest) error {
 	if err := normalizeSpec(&r.Network); err != nil {
 		return err
 	}
-	for _, f := range []func(*shim.AttachRequest) error{normalizeFrames, normalizeMAC, normalizeIPs, checkTexts, checkOwnDNS} {
+	for _, f := range []func(*shim.AttachRequest) error{normalizeFrames, normalizeMAC, normalizeIPs, checkTexts} {
 		if err := f(r); err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func normalizeSpec(n *shim.NetworkSpec) error {
 	if err := normalizeSubnet(n); err != nil {
 		return err
 	}
-	return checkDNS("network.dns", &n.DNS)
+	return normalizeDNS("network.dns", &n.DNS)
 }
 
 func normalizeSubnet(n *shim.NetworkSpec) error {
@@ -112,32 +112,35 @@ func normalizeSubnet(n *shim.NetworkSpec) error {
 	return nil
 }
 
-func checkDNS(path string, d *shim.DNS) error {
-	for i, list := range [][]string{d.Nameservers, d.Search, d.Options} {
-		key := path + "." + [...]string{"nameservers", "search", "options"}[i]
-		if len(list) > maxList {
-			return shim.Invalidf(key, strconv.Itoa(len(list)), "want at most %d", maxList)
+func normalizeDNS(key string, d *shim.DNS) error {
+	for name, list := range map[string]*[]string{"nameservers": &d.Nameservers, "search": &d.Search, "options": &d.Options} {
+		if len(*list) > maxList {
+			return shim.Invalidf(key+"."+name, strconv.Itoa(len(*list)), "entries, want at most %d", maxList)
+		}
+		if len(*list) == 0 {
+			*list = nil
 		}
 	}
 	for _, s := range d.Nameservers {
 		if _, err := netip.ParseAddr(s); err != nil {
-			return shim.Invalidf(path+".nameservers", s, "want IP addresses")
+			return shim.Invalidf(key+".nameservers", s, "want IP addresses")
 		}
 	}
-	for _, s := range append([]string{d.Domain}, d.Search...) {
-		if s != "" && !isDomain(s) {
-			return shim.Invalidf(path, s, "want DNS domains")
+	if d.Domain != "" && !isDomain(d.Domain) {
+		return shim.Invalidf(key+".domain", d.Domain, "want a DNS domain")
+	}
+	for _, s := range d.Search {
+		if !isDomain(s) {
+			return shim.Invalidf(key+".search", s, "want DNS domains")
 		}
 	}
 	for _, s := range d.Options {
 		if !isPlain(s, maxText) {
-			return shim.Invalidf(path+".options", s, "want printable text of 1 to %d bytes", maxText)
+			return shim.Invalidf(key+".options", s, "want printable text of 1 to %d bytes", maxText)
 		}
 	}
 	return nil
 }
-
-func checkOwnDNS(r *shim.AttachRequest) error { return checkDNS("dns", &r.DNS) }
 
 func normalizeFrames(r *shim.AttachRequest) error {
 	switch r.Frames {
@@ -203,7 +206,7 @@ func checkTexts(r *shim.AttachRequest) error {
 	case r.Sandbox != "" && !isPlain(r.Sandbox, maxPath):
 		return shim.Invalidf("sandbox", r.Sandbox, "want printable text of at most %d bytes", maxPath)
 	}
-	return nil
+	return normalizeDNS("dns", &r.DNS)
 }
 
 func isPlain(s string, limit int) bool {
