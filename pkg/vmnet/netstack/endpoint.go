@@ -99,6 +99,9 @@ func (e *endpoint) writePacket(pkt *stack.PacketBuffer) {
 		e.writeSegments(key, &eth, pkt)
 		return
 	}
+	if pkt.Size() > int(e.mtu) {
+		return // cannot be: the stack cuts into fragments; a buffer must not overflow
+	}
 	f := e.fabric.pool.get(vmnet.HeaderLen + pkt.Size())
 	at := copy(f.buf, eth[:])
 	for _, s := range pkt.AsSlices() {

@@ -35,6 +35,7 @@ type tcpFlow struct {
 	conn  *net.TCPConn
 	via   *forward     // the forwarding rule that it came by, if any
 	last  atomic.Int64 // unix nanoseconds of the last movement
+	fin   atomic.Bool  // the host's FIN was passed on, or is about to be
 
 	endOnce sync.Once
 	done    chan struct{} // closed when the flow ends early
@@ -105,6 +106,9 @@ func (f *tcpFlow) uploadSome(readable <-chan struct{}) error {
 		case *tcpip.ErrWouldBlock:
 			return nil
 		case *tcpip.ErrClosedForReceive:
+			if f.wasReset() {
+				return errGuestReset // the error itself went to the writer
+			}
 			return io.EOF
 		default:
 			return errGuestReset
@@ -148,6 +152,7 @@ func (f *tcpFlow) download() error {
 
 // closeGuest passes the host's FIN on.
 func (f *tcpFlow) closeGuest() error {
+	f.fin.Store(true)
 	if terr := f.ep.Shutdown(tcpip.ShutdownWrite); terr != nil {
 		return errGuestReset
 	}
@@ -184,7 +189,7 @@ func (f *tcpFlow) watch(down <-chan struct{}) {
 	f.wq.EventRegister(&entry)
 	defer f.wq.EventUnregister(&entry)
 	for {
-		if tcp.EndpointState(f.ep.State()) == tcp.StateError {
+		if f.wasReset() {
 			f.end()
 			return
 		}
@@ -194,6 +199,19 @@ func (f *tcpFlow) watch(down <-chan struct{}) {
 		case <-hup:
 		}
 	}
+}
+
+// wasReset reports whether the guest's end is gone without both FINs: the stack
+// says "error", or after the guest's FIN "closed", which without the host's FIN
+// only a reset brings about.
+func (f *tcpFlow) wasReset() bool {
+	switch tcp.EndpointState(f.ep.State()) {
+	case tcp.StateError:
+		return true
+	case tcp.StateClose:
+		return !f.fin.Load()
+	}
+	return false
 }
 
 func (t *tcpNAT) buffer() *[]byte {

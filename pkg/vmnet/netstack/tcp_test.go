@@ -143,55 +143,79 @@ func TestTCPHostReset(t *testing.T) {
 	}
 }
 
-// TestTCPGuestReset has the guest reset an open connection.
+// TestTCPGuestReset has the guest reset an open connection, and one that it had
+// half closed before.
 func TestTCPGuestReset(t *testing.T) {
 	for _, half := range []bool{false, true} {
-		n := openNetwork(t, netstack.Config{}, func(c *vmnet.NetworkConfig) { c.Name = fmt.Sprint(t.Name(), half) })
-		read := make(chan error, 1)
-		addr := listen(t, func(c *net.TCPConn) {
-			if half {
-				_, _ = io.ReadAll(c) // until the guest's FIN
-			}
-			_, _ = c.Write([]byte("x"))
-			var b [1]byte
-			for {
-				if _, err := c.Read(b[:]); err != nil && (!half || !errors.Is(err, io.EOF)) {
-					read <- err
-					return
+		t.Run(fmt.Sprint("half closed ", half), func(t *testing.T) {
+			n := openNetwork(t, netstack.Config{}, nil)
+			result := make(chan error, 1)
+			addr := listen(t, func(c *net.TCPConn) { result <- untilReset(c) })
+			g := newGuest(t, n, "192.168.127.2")
+			ep := g.connect(loopback(n, addr), half)
+			ep.Abort()
+			select {
+			case err := <-result:
+				if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+					t.Errorf("at the host: %v, want a reset", err)
 				}
-				if half {
-					if _, err := c.Write(b[:]); err != nil {
-						read <- err
-						return
-					}
-				}
+			case <-time.After(patience):
+				t.Error("the host never heard of the reset")
 			}
+			wait(t, "the flow to end", func() bool { return n.Stats().TCP.Open == 0 })
 		})
-		g := newGuest(t, n, "192.168.127.2")
-		var wq waiter.Queue
-		ep, terr := g.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &wq)
-		if terr != nil {
-			t.Fatal(terr)
-		}
-		entry, up := waiter.NewChannelEntry(waiter.WritableEvents)
-		wq.EventRegister(&entry)
-		_ = ep.Connect(full(loopback(n, addr)))
-		<-up
-		if half {
-			_ = ep.Shutdown(tcpip.ShutdownWrite)
-			wait(t, "the host's answer", func() bool { return ep.Readiness(waiter.ReadableEvents) != 0 })
-		}
-		ep.Abort()
-		select {
-		case err := <-read:
-			if errors.Is(err, io.EOF) {
-				t.Errorf("half-closed %v: at the host: %v, want a reset", half, err)
-			}
-		case <-time.After(patience):
-			t.Errorf("half-closed %v: the host never heard of the reset", half)
-		}
-		wait(t, "the flow to end", func() bool { return n.Stats().TCP.Open == 0 })
 	}
+}
+
+// untilReset returns the error that ends c. Behind a FIN a reset shows only when
+// something is written.
+func untilReset(c *net.TCPConn) error {
+	if _, err := c.Write([]byte("x")); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		return err
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var soerr int
+		if err := raw.Control(func(fd uintptr) { soerr, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR) }); err != nil {
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if soerr != 0 {
+			return syscall.Errno(soerr)
+		}
+	}
+	return errors.New("no reset after the FIN")
+}
+
+// connect connects the guest and waits for the host's first byte, behind its own
+// FIN if half is set.
+func (g *guest) connect(to netip.AddrPort, half bool) tcpip.Endpoint {
+	g.t.Helper()
+	var wq waiter.Queue
+	ep, terr := g.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &wq)
+	if terr != nil {
+		g.t.Fatal(terr)
+	}
+	entry, up := waiter.NewChannelEntry(waiter.WritableEvents)
+	wq.EventRegister(&entry)
+	_ = ep.Connect(full(to)) // "started"
+	<-up
+	if half {
+		_ = ep.Shutdown(tcpip.ShutdownWrite)
+	}
+	wait(g.t, "the host's byte", func() bool { return ep.Readiness(waiter.ReadableEvents) != 0 })
+	if half { // let the FIN be acknowledged: a reset behind it is another case
+		wait(g.t, "the FIN to arrive", func() bool { return tcp.EndpointState(ep.State()) == tcp.StateFinWait2 })
+	}
+	return ep
 }
 
 // TestTCPLimit checks that one flow more than allowed is refused, and that the
