@@ -38,7 +38,8 @@
 //   virtio.included  1: max_packet_size includes the 12 bytes of the header
 //   limit.interfaces interfaces at a time (32); in the broker: its own setting
 //   ring             frames that wait for a reader at most (1024)
-//   gateway, dhcp    0: the network has no gateway or no DHCP server inside
+//   gateway, dhcp, ra  0: the network has no gateway, no DHCP server, or sends no
+//                    router advertisements
 //   traffic          0: frames are switched; 1: sink, written frames are counted;
 //                    2: source, frames can be read without end; 3: echo, written
 //                    frames come back with source and destination exchanged

@@ -61,11 +61,13 @@ static void ipv4(struct net *net, const uint8_t *frame, size_t length) {
 
 // With a tap the kernel answers for the gateway, but not for the DHCP server.
 void lv_gateway_input_locked(struct net *net, const struct lv_frame *frame) {
-	if (net->gateway == 0 || !atomic_load(&lv_knob.gateway) || frame->length < 14)
+	if (!atomic_load(&lv_knob.gateway) || frame->length < 14)
 		return;
 	const uint8_t *type = frame->bytes + 12;
-	if (type[0] == 8 && type[1] == 6 && net->tap == NULL)
+	if (net->gateway != 0 && type[0] == 8 && type[1] == 6 && net->tap == NULL)
 		arp(net, frame->bytes, frame->length);
-	else if (type[0] == 8 && type[1] == 0)
+	else if (net->gateway != 0 && type[0] == 8 && type[1] == 0)
 		ipv4(net, frame->bytes, frame->length);
+	else if (type[0] == 0x86 && type[1] == 0xdd && net->tap == NULL)
+		lv_gateway6_input_locked(net, frame->bytes, frame->length);
 }

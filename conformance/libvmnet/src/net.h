@@ -57,9 +57,11 @@ struct net {
 void lv_hub_input_locked(struct net *net, struct port *from, const struct lv_frame *frame);
 void lv_hub_forget_locked(struct net *net, const struct port *port);
 
-// gateway.c: the host's end of a network without a tap: answers ARP, neighbour
-// solicitation and echo requests for the gateway; and the DHCP server.
+// gateway.c, gateway6.c, dhcp.c: the host's end of a network without a tap:
+// answers ARP, neighbour solicitation and echo requests for the gateway, router
+// solicitations, and is the DHCP server.
 void lv_gateway_input_locked(struct net *net, const struct lv_frame *frame);
+void lv_gateway6_input_locked(struct net *net, const uint8_t *frame, size_t length);
 void lv_dhcp_input_locked(struct net *net, const uint8_t *frame, size_t length);
 // lv_gateway_reply_locked sends a frame from the gateway's port.
 void lv_gateway_reply_locked(struct net *net, const uint8_t *frame, size_t length);
