@@ -142,3 +142,63 @@ ROLE(role_no_broker) {
 	EQUAL(s.status, VMNET_FAILURE);
 }
 
+
+static uint16_t sum(const uint8_t *at, size_t n, uint32_t total) {
+	for (size_t i = 0; i + 1 < n; i += 2)
+		total += (uint32_t)(at[i] << 8 | at[i + 1]);
+	while (total >> 16 != 0)
+		total = (total & 0xffff) + (total >> 16);
+	return (uint16_t)~total;
+}
+
+static void put16(uint8_t *at, uint16_t value) {
+	at[0] = (uint8_t)(value >> 8);
+	at[1] = (uint8_t)value;
+}
+
+// exchange sends a frame again and again, as guests do, until an answer of the
+// ethertype 0x08xx comes, and for IPv4 of the protocol.
+static void exchange(interface_ref ref, const uint8_t *out, size_t length, uint8_t *in, uint8_t type, uint8_t protocol) {
+	for (int i = 0; i < 5000; i++) {
+		if (i % 100 == 0)
+			EQUAL(write_one(ref, out, length), VMNET_SUCCESS);
+		while (read_one(ref, in, 65550) > 0)
+			if (in[12] == 8 && in[13] == type && (type != 0 || in[23] == protocol))
+				return;
+		usleep(2000);
+	}
+	FAIL("no answer of type 0x08%02x, protocol %u in ten seconds", type, protocol);
+}
+
+// role_tap is a guest of the kernel at the other end of a tap: ARP, ping, and a
+// TCP segment of 3000 bytes for a closed port, which the kernel answers with a
+// reset only when it took the large frame as TSO's.
+ROLE(role_tap) {
+	static uint8_t out[4000], in[65550];
+	xpc_object_t desc = description(VMNET_SHARED_MODE);
+	xpc_dictionary_set_bool(desc, vmnet_enable_tso_key, true);
+	xpc_dictionary_set_bool(desc, vmnet_enable_checksum_offload_key, true);
+	struct started s = start_with(desc);
+	EQUAL(s.status, VMNET_SUCCESS);
+	memset(out, 0xff, 6);
+	memcpy(out + 6, "\2\0\0\0\0\1\x08\x06\0\1\x08\0\6\4\0\1\2\0\0\0\0\1\xc0\xa8\x40\x09\0\0\0\0\0\0\xc0\xa8\x40\1", 36);
+	exchange(s.ref, out, 60, in, 6, 0);
+	CHECK(in[21] == 2 && memcmp(in + 28, out + 38, 4) == 0);
+
+	memcpy(out, in + 6, 6);
+	memset(out + 14, 0, sizeof out - 14);
+	memcpy(out + 12, "\x08\0\x45\0\0\x54\0\0\0\0\x40\1\0\0\xc0\xa8\x40\x09\xc0\xa8\x40\1\x08", 23);
+	put16(out + 36, sum(out + 34, 64, 0));
+	exchange(s.ref, out, 98, in, 0, 1);
+	EQUAL(in[34], 0);
+
+	memset(out + 34, 0, sizeof out - 34);
+	out[23] = 6;
+	put16(out + 16, 3040);
+	put16(out + 34, 40000);
+	put16(out + 36, 9);
+	memcpy(out + 46, "\x50\x10\xff\xff", 4);
+	exchange(s.ref, out, 3054, in, 0, 6);
+	CHECK((in[47] & 4) != 0 && in[35] == 9);
+	stop(&s);
+}
