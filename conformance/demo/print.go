@@ -1,0 +1,126 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A printer prints headings and aligned steps.
+type printer struct {
+	mu    sync.Mutex // guards w
+	w     io.Writer
+	color bool
+}
+
+// newPrinter uses colour on a terminal, unless NO_COLOR is set (no-color.org).
+func newPrinter(f *os.File) *printer {
+	info, err := f.Stat()
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
+	return &printer{w: f, color: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+// ANSI colours (ECMA-48, section 8.3.117).
+const (
+	bold, dim, red, green, yellow = "1", "2", "31", "32", "33"
+)
+
+func (p *printer) paint(code, text string) string {
+	if !p.color {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (p *printer) printf(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.w, format, args...)
+}
+
+// head begins a part.
+func (p *printer) head(format string, args ...any) {
+	p.printf("\n%s\n", p.paint(bold, fmt.Sprintf(format, args...)))
+}
+
+// end says how it all ended.
+func (p *printer) end(format string, args ...any) {
+	p.printf("\n%s\n", p.paint(bold, fmt.Sprintf(format, args...)))
+}
+
+// fact prints something that needs no time.
+func (p *printer) fact(name, format string, args ...any) {
+	p.printf("  %-16s %s\n", name, fmt.Sprintf(format, args...))
+}
+
+// Marks of a step.
+const (
+	markOK   = "ok"
+	markFail = "FAIL"
+	markSkip = "--"
+)
+
+// line prints a step that has been done.
+func (p *printer) line(mark string, took time.Duration, name, detail string) {
+	code := map[string]string{markOK: green, markFail: red, markSkip: yellow}[mark]
+	at := ""
+	if mark != markSkip {
+		at = duration(took)
+	}
+	p.printf("  %s %9s  %-16s %s\n", p.paint(code, fmt.Sprintf("%-4s", mark)), at, name, detail)
+}
+
+// step does one thing and prints how it went.
+func (p *printer) step(name string, fn func() (detail string, err error)) error {
+	start := time.Now()
+	detail, err := fn()
+	took := time.Since(start)
+	if err != nil {
+		p.line(markFail, took, name, strings.ReplaceAll(err.Error(), "\n", "\n"+strings.Repeat(" ", 36)))
+		return err
+	}
+	p.line(markOK, took, name, detail)
+	return nil
+}
+
+// json prints a document.
+func (p *printer) json(v any) {
+	text, err := json.MarshalIndent(v, "    ", "  ")
+	if err != nil {
+		text = []byte(err.Error())
+	}
+	p.printf("%s\n", p.paint(dim, "    "+string(text)))
+}
+
+// duration returns d in three digits or so.
+func duration(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
+	}
+	return fmt.Sprintf("%.2f s", d.Seconds())
+}
+
+// A console prints the lines of a guest's console as they come.
+type console struct {
+	p    *printer
+	all  bool // or only those that begin with mark
+	mark string
+	rest string
+}
+
+// Write implements io.Writer.
+func (c *console) Write(b []byte) (int, error) {
+	lines := strings.Split(c.rest+string(b), "\n")
+	c.rest = lines[len(lines)-1]
+	for _, line := range lines[:len(lines)-1] {
+		text, marked := strings.CutPrefix(strings.TrimRight(line, "\r"), c.mark)
+		if marked || c.all {
+			c.p.printf("  %s\n", c.p.paint(dim, "     console  │ "+text))
+		}
+	}
+	return len(b), nil
+}
