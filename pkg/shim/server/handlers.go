@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"runtime"
@@ -23,6 +24,11 @@ func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request, who caller) e
 		s.mu.Lock()
 		st.Problems = slices.Clone(s.problems)
 		s.mu.Unlock()
+	}
+	for _, a := range atts {
+		if a.problem != "" {
+			st.Problems = append(st.Problems, fmt.Sprintf("attachment %s is broken: %s", a.rec.Key, a.problem))
+		}
 	}
 	return writeJSONBody(w, http.StatusOK, st)
 }

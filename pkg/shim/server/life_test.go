@@ -193,8 +193,52 @@ func TestBrokenStaysListed(t *testing.T) {
 	if b := r.attach("n", "c", shim.AttachRequest{}); b.Problem != "" || b.MAC != a.MAC || b.IPs[0] != a.IPs[0] {
 		t.Errorf("repaired: %+v", b)
 	}
+	if s, _ := r.Status(t.Context()); len(s.Problems) != 0 {
+		t.Errorf("problems %q, want none any more", s.Problems)
+	}
 	if err := r.Detach(t.Context(), "n", "c", "eth0"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRestartInAnyOrder has attachments of one network that asked for it in
+// different words.
+func TestRestartInAnyOrder(t *testing.T) {
+	cfg := config(newDirs(t))
+	r := start(t, cfg)
+	first := r.attach("n", "c1", shim.AttachRequest{})
+	sub := first.IPs[0].Address.Masked()
+	for _, id := range []string{"a", "b", "d", "e"} {
+		r.attach("n", id, shim.AttachRequest{Network: shim.NetworkSpec{Subnet: sub, Driver: "netstack"}})
+	}
+	for range 3 {
+		r.stop()
+		r = start(t, cfg)
+		if s, err := r.Status(t.Context()); err != nil || s.Attachments != 5 || len(s.Problems) != 0 {
+			t.Fatalf("status %+v, %v, want 5 attachments and no problems", s, err)
+		}
+	}
+	r.attach("n", "f", shim.AttachRequest{}) // in the words of the first
+}
+
+// TestSubnetsOfUnusedNetworks uses more networks than there are subnets to
+// choose, one after the other.
+func TestSubnetsOfUnusedNetworks(t *testing.T) {
+	cfg := config(newDirs(t))
+	cfg.InUse = func(context.Context) ([]netip.Prefix, error) {
+		return []netip.Prefix{netip.MustParsePrefix("192.168.128.0/18"), netip.MustParsePrefix("192.168.192.0/19")}, nil
+	}
+	r := start(t, cfg) // 192.168.127.0/24 is the only one left
+	for _, n := range []string{"n1", "n2", "n3"} {
+		if a := r.attach(n, "c", shim.AttachRequest{}); a.IPs[0].Address.String() != "192.168.127.2/24" {
+			t.Errorf("%s: %v, want the first address of the only subnet", n, a.IPs)
+		}
+		if _, err := r.Attach(t.Context(), "other", "c", "eth0", shim.AttachRequest{}); shim.CodeOf(err) != shim.CodeExhausted {
+			t.Errorf("beside it: %v, want exhausted", err)
+		}
+		if err := r.Detach(t.Context(), n, "c", "eth0"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

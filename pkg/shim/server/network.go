@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"reflect"
 	"runtime"
 	"slices"
-	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
@@ -103,10 +102,12 @@ func (s *Server) leave(ctx context.Context, n *network) error {
 // n.lock.
 func (s *Server) openLocked(ctx context.Context, n *network, asked shim.NetworkSpec, granted *shim.NetworkSpec, owner uint32) error {
 	if o := n.open; o != nil {
-		if owner != 0 && o.owner != owner {
-			return shim.Errorf(shim.CodeDenied, "network %s: belongs to another user, choose another name", n.name)
-		}
-		return compareSpecs(n.name, asked, o)
+		return admitTo(o, asked, granted, owner)
+	}
+	if rec := s.kept(n.name); rec != nil && granted != nil {
+		// What comes back was opened once as its first attachment asked; in which
+		// order the attachments come back must not change that.
+		asked, owner = rec.Asked, rec.Owner
 	}
 	want, err := s.choose(ctx, asked, granted)
 	if err != nil {
@@ -118,7 +119,7 @@ func (s *Server) openLocked(ctx context.Context, n *network, asked shim.NetworkS
 		return err
 	}
 	o.owner = owner
-	if err := s.keepChoice(o); err != nil {
+	if err := s.keepChoice(ctx, o); err != nil {
 		return errors.Join(err, o.Close())
 	}
 	s.mu.Lock()
@@ -127,6 +128,17 @@ func (s *Server) openLocked(ctx context.Context, n *network, asked shim.NetworkS
 	s.cfg.Log.WithField("network", n.name).WithField("driver", o.granted.Driver).
 		WithField("subnet", o.granted.Subnet.String()).Info("network opened")
 	return nil
+}
+
+// admitTo refuses an attachment that an open network is not for.
+func admitTo(o *openNetwork, asked shim.NetworkSpec, granted *shim.NetworkSpec, owner uint32) error {
+	if owner != 0 && o.owner != owner {
+		return shim.Errorf(shim.CodeDenied, "network %s: belongs to another user, choose another name", o.granted.Name)
+	}
+	if granted != nil && reflect.DeepEqual(*granted, o.granted) {
+		return nil // it comes back to where it was
+	}
+	return compareSpecs(o.granted.Name, asked, o)
 }
 
 // openDriver opens the network with the driver that was asked for.
@@ -193,100 +205,4 @@ func opened(nw vmnet.Network, driver string, asked, want shim.NetworkSpec) (*ope
 		return nil, errors.Join(err, nw.Close())
 	}
 	return &openNetwork{Network: nw, asked: asked, granted: g, info: info}, nil
-}
-
-// choose fills in what asked leaves open: the subnet.
-func (s *Server) choose(ctx context.Context, asked shim.NetworkSpec, granted *shim.NetworkSpec) (shim.NetworkSpec, error) {
-	want := asked
-	if want.Subnet.IsValid() || want.IPAM == shim.IPAMNone || want.Mode == vmnet.Bridged {
-		return want, nil
-	}
-	if err := s.choosing.lock(ctx); err != nil {
-		return want, fmt.Errorf("network %s: choose subnet: %w", want.Name, err)
-	}
-	defer s.choosing.unlock()
-	if granted == nil {
-		granted = s.kept(want.Name)
-	}
-	if granted == nil || !granted.Subnet.IsValid() {
-		subnet, err := s.chooseSubnet(ctx)
-		if err != nil {
-			return want, &shim.Error{Code: shim.CodeExhausted, Key: "network.subnet", Message: fmt.Sprintf("network %s: %v", want.Name, err)}
-		}
-		granted = &shim.NetworkSpec{Subnet: subnet, Gateway: vmnet.FirstAddr(subnet)}
-	}
-	want.Subnet, want.Gateway = granted.Subnet, granted.Gateway
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.choices[want.Name]; !ok {
-		// So that the next choice does not take the same before this one is kept.
-		s.choices[want.Name] = networkRecord{Granted: want}
-	}
-	return want, nil
-}
-
-func (s *Server) chooseSubnet(ctx context.Context) (netip.Prefix, error) {
-	var inUse []netip.Prefix
-	if s.cfg.InUse != nil {
-		host, err := s.cfg.InUse(ctx)
-		if err != nil {
-			return netip.Prefix{}, fmt.Errorf("look at the host's addresses and routes: %w", err)
-		}
-		inUse = host
-	}
-	s.mu.Lock()
-	for _, c := range s.choices {
-		inUse = append(inUse, c.Granted.Subnet)
-	}
-	for _, n := range s.nets {
-		if n.open != nil {
-			inUse = append(inUse, n.open.granted.Subnet)
-		}
-	}
-	s.mu.Unlock()
-	return ipam.ChooseSubnet(inUse)
-}
-
-// kept returns the choices of a network that was open before, or nil.
-func (s *Server) kept(name string) *shim.NetworkSpec {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c, ok := s.choices[name]; ok {
-		return &c.Granted
-	}
-	return nil
-}
-
-// forgetChoice drops a choice that was never kept.
-func (s *Server) forgetChoice(want shim.NetworkSpec) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c, ok := s.choices[want.Name]; ok && c.Version == 0 {
-		delete(s.choices, want.Name)
-	}
-}
-
-// keepChoice writes the network's state file, and forgets the network that was
-// not used for the longest time when there are too many.
-func (s *Server) keepChoice(o *openNetwork) error {
-	rec := networkRecord{Version: stateVersion, Asked: o.asked, Granted: o.granted, Owner: o.owner, Used: time.Now().UTC()}
-	if err := writeJSON(s.state.networkFile(o.granted.Name), rec); err != nil {
-		return fmt.Errorf("network %s: keep its choices: %w", o.granted.Name, err)
-	}
-	s.mu.Lock()
-	s.choices[o.granted.Name] = rec
-	oldest := ""
-	if len(s.choices) > 4*s.cfg.Limits.Networks {
-		for name, c := range s.choices {
-			if s.nets[name] == nil && c.Version != 0 && (oldest == "" || c.Used.Before(s.choices[oldest].Used)) {
-				oldest = name
-			}
-		}
-		delete(s.choices, oldest)
-	}
-	s.mu.Unlock()
-	if oldest == "" {
-		return nil
-	}
-	return removeFile(s.state.networkFile(oldest))
 }

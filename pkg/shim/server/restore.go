@@ -68,7 +68,7 @@ func (s *Server) revive(ctx context.Context, rec attachmentRecord) {
 			log.WithError(uerr).Warn("clean up")
 		}
 		a = &attachment{rec: before, undo: a.undo, problem: err.Error()}
-		s.problem(fmt.Sprintf("attachment %s could not be brought back: %v", rec.Key, err))
+		log.WithError(err).Warn("attachment could not be brought back")
 	} else {
 		log.Info("attachment brought back")
 	}
