@@ -26,10 +26,10 @@ func begin(d vmnet.Driver, cfg vmnet.NetworkConfig) error {
 // TestStartStatus has a start end with every status there is, with an interface
 // and without one.
 func TestStartStatus(t *testing.T) {
-	for _, release := range []string{macOS26, macOS15} {
+	for _, release := range []int{macOS26, macOS15} {
 		for _, null := range []int64{0, 1} {
 			for _, code := range []vmnet.Code{1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 4711} {
-				t.Run(fmt.Sprintf("%s/null %d/%d", release, null, code), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%d/null %d/%d", release, null, code), func(t *testing.T) {
 					l := load(t, release)
 					l.control(t, "fail.start", int64(code))
 					l.control(t, "null.start", null)
@@ -59,7 +59,7 @@ func TestNullStart(t *testing.T) {
 func TestHang(t *testing.T) {
 	for _, c := range []struct {
 		op      string
-		release string
+		release int
 		where   int64
 		call    string
 		run     func(t *testing.T, d vmnet.Driver, hang func()) error
@@ -76,7 +76,7 @@ func TestHang(t *testing.T) {
 		{"rule", macOS15, 2, "vmnet_interface_get_ip_port_forwarding_rules", hangRule},
 		{"network.serialize", macOS26, 2, "vmnet_network_copy_serialization", hangSerialize},
 	} {
-		t.Run(fmt.Sprintf("%s %d on %s", c.op, c.where, c.release), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s %d on %d", c.op, c.where, c.release), func(t *testing.T) {
 			l := load(t, c.release)
 			const limit = 200 * time.Millisecond
 			d := l.driver(t, framework.Config{StartTimeout: limit, StopTimeout: limit})
@@ -246,15 +246,15 @@ func readSome(t *testing.T, d vmnet.Device, bufs [][]byte, sizes []int) (n int) 
 
 // TestNoPrivilege starts where nothing may be started.
 func TestNoPrivilege(t *testing.T) {
-	for _, release := range []string{macOS26, macOS15} {
+	for _, release := range []int{macOS26, macOS15} {
 		l := load(t, release)
 		l.control(t, "privilege", 0)
 		err := begin(l.driver(t, framework.Config{}), shared("privilege"))
 		if !errors.Is(err, vmnet.Failure) && !errors.Is(err, vmnet.MemFailure) {
-			t.Errorf("%s: %v", release, err)
+			t.Errorf("%d: %v", release, err)
 		}
 		if os.Geteuid() != 0 && !errors.Is(err, vmnet.ErrPermission) {
-			t.Errorf("%s: %v is not ErrPermission", release, err)
+			t.Errorf("%d: %v is not ErrPermission", release, err)
 		}
 	}
 }

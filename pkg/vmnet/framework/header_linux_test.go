@@ -1,47 +1,39 @@
 package framework_test
 
 import (
-	"os"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
+
+	"github.com/vmnet-cni/vmnet/conformance/libvmnet"
 )
 
-// declaration finds the name and the release in a line of libvmnet's headers, as
-// they are documented in its block.h.
-var declaration = regexp.MustCompile(`^(?:extern )?.*?\b([A-Za-z_0-9]+)(?:\[\])?(?:\([^;]*\))?; /\* macos ([0-9.]+)(.*) \*/$`)
-
 // TestHeaders compares the facts with the headers of conformance/libvmnet, which
-// were written from them independently: name by name, and since when.
+// were written from them independently: name by name, since when, and what the
+// driver knows of each.
 func TestHeaders(t *testing.T) {
-	dir := filepath.Join("..", "..", "..", "conformance", "libvmnet", "include")
+	declared, err := libvmnet.Declarations()
+	if err != nil {
+		t.Fatal(err)
+	}
 	used, unused := facts(t)
 	seen := make(map[string]bool)
-	for _, file := range []string{"block.h", "dispatch.h", "xpc.h", "vmnet/vmnet.h"} {
-		text, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			t.Fatal(err)
+	for _, d := range declared {
+		if d.Kind != libvmnet.Function && d.Kind != libvmnet.Variable {
+			continue
 		}
-		for line := range strings.Lines(string(text)) {
-			m := declaration.FindStringSubmatch(strings.TrimSpace(line))
-			if m == nil || strings.HasPrefix(line, "typedef") || strings.HasPrefix(line, "#") || strings.Contains(line, "(^") && strings.HasPrefix(line, "typedef") {
-				continue
-			}
-			name, since, rest := m[1], m[2], m[3]
-			seen[name] = true
-			f, ok := used[name]
-			switch {
-			case ok && f.Since != since:
-				t.Errorf("%s: %s has it since %s, the facts since %s", file, name, since, f.Since)
-			case ok, unused[name], strings.Contains(rest, "extra"):
-			default:
-				t.Errorf("%s: %s is not among the facts", file, name)
-			}
+		seen[d.Name] = true
+		f, ok := used[d.Name]
+		switch {
+		case ok && f.Since != d.Since:
+			t.Errorf("%s: %s has it since %s, the facts since %s", d.Name, d.Header, d.Since, f.Since)
+		case ok && f.Key != (d.XPCType != ""):
+			t.Errorf("%s: %s says type %q, the facts say key %t", d.Name, d.Header, d.XPCType, f.Key)
+		case ok, unused[d.Name], d.Extra:
+		default:
+			t.Errorf("%s in %s is not among the facts", d.Name, d.Header)
 		}
 	}
 	for name := range used {
-		if !seen[name] && name != "free" { // the C library's
+		if !seen[name] {
 			t.Errorf("%s is in no header", name)
 		}
 	}

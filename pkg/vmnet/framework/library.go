@@ -78,9 +78,8 @@ func (a *api) modern() bool {
 // collector's, so this is no misuse of unsafe.Pointer; vet cannot know.
 func cptr(addr uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&addr)) }
 
-// maxCString bounds what is copied of a C string: no string of the framework is
-// longer, but the description of a dictionary may be.
-const maxCString = 64 << 10
+// maxCString bounds what is copied of a C string: an address, a MAC, a name.
+const maxCString = 4096
 
 // goString copies a C string; NULL is "".
 func goString(addr uintptr) string {

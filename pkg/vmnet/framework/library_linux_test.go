@@ -5,27 +5,24 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
 
-	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/conformance/libvmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/framework"
 )
 
 // Releases of macOS that conformance/libvmnet can imitate.
 const (
-	macOS26    = "260000"
-	macOS15    = "150000"
-	macOS11    = "110000"
-	macOS10_15 = "101500"
+	macOS26    = 260000
+	macOS15    = 150000
+	macOS11    = 110000
+	macOS10_15 = 101500
 )
 
 // A library is a stand-in for the framework, and its test controls, if it has
@@ -37,12 +34,12 @@ type library struct {
 
 var libraries struct {
 	sync.Mutex
-	open map[string]*library
+	open map[int]*library
 }
 
 // load returns the library that imitates a release. VMNET_FRAMEWORK_LIBRARY takes
 // the place of the newest. Its controls have their defaults, and get them back.
-func load(t testing.TB, release string) *library {
+func load(t testing.TB, release int) *library {
 	t.Helper()
 	libraries.Lock()
 	defer libraries.Unlock()
@@ -50,44 +47,17 @@ func load(t testing.TB, release string) *library {
 	if l == nil {
 		path := os.Getenv(framework.LibraryEnv)
 		if path == "" || release != macOS26 {
-			path = build(t, release)
+			path = libvmnet.Build(t, libvmnet.Config{Release: release}).Path
 		}
 		l = open(t, path)
 		if libraries.open == nil {
-			libraries.open = make(map[string]*library)
+			libraries.open = make(map[int]*library)
 		}
 		libraries.open[release] = l
 	}
 	l.reset()
 	t.Cleanup(l.reset)
 	return l
-}
-
-// build makes conformance/libvmnet for a release, once for all processes.
-func build(t testing.TB, release string) string {
-	t.Helper()
-	require.Tool(t, "clang")
-	root, err := filepath.Abs("../../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := filepath.Join(root, "bin", "libvmnet", release)
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	lock, err := os.Create(filepath.Join(out, "lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("make", "-s", "-C", filepath.Join(root, "conformance", "libvmnet"), "OUT="+out, "MACOS="+release, filepath.Join(out, "libvmnet.so"))
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, text)
-	}
-	return filepath.Join(out, "libvmnet.so")
 }
 
 func open(t testing.TB, path string) *library {

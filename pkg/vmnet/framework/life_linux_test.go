@@ -22,7 +22,8 @@ func long() bool { return os.Getenv("VMNET_LONG") != "" }
 // left in C or in Go (driver checks), and no thread.
 func TestCycles(t *testing.T) {
 	for _, c := range []struct {
-		name, release string
+		name    string
+		release int
 	}{{"logical", macOS26}, {"classic", macOS15}} {
 		t.Run(c.name, func(t *testing.T) {
 			l := load(t, c.release)

@@ -20,9 +20,10 @@ import (
 func TestGranted(t *testing.T) {
 	subnet, subnet6 := netip.MustParsePrefix("192.168.227.0/24"), netip.MustParsePrefix("fd5e:ed00:127::/64")
 	for _, c := range []struct {
-		name, release string
-		cfg           vmnet.NetworkConfig
-		gateway, end  string
+		name         string
+		release      int
+		cfg          vmnet.NetworkConfig
+		gateway, end string
 	}{
 		{"logical", macOS26, vmnet.NetworkConfig{Subnet: subnet, Subnet6: subnet6}, "192.168.227.1", ""},
 		{"logical host", macOS26, vmnet.NetworkConfig{Subnet: subnet, Mode: vmnet.Host}, "192.168.227.1", ""},
@@ -57,14 +58,14 @@ func TestGranted(t *testing.T) {
 
 // TestMTU opens networks with other MTUs than Ethernet's.
 func TestMTU(t *testing.T) {
-	for _, release := range []string{macOS26, macOS15} {
+	for _, release := range []int{macOS26, macOS15} {
 		for _, mtu := range []int{1280, 9000, vmnet.MaxMTU} {
 			l := load(t, release)
 			cfg := shared("mtu")
 			cfg.MTU = mtu
 			i := start(t, l.driver(t, framework.Config{}), withName(cfg, mtu)).Info()
 			if i.MTU != mtu || i.MaxPacketSize != mtu+vmnet.HeaderLen || i.ReadBatch < 1 || i.ReadBatch > 128 {
-				t.Errorf("%s: mtu %d: %+v", release, mtu, i)
+				t.Errorf("%d: mtu %d: %+v", release, mtu, i)
 			}
 		}
 	}
@@ -81,7 +82,7 @@ func withName(cfg vmnet.NetworkConfig, n int) vmnet.NetworkConfig {
 // TestIdentity starts the same interface again: its MAC must stay, on logical
 // networks too, where the system gives a new one each time.
 func TestIdentity(t *testing.T) {
-	for _, release := range []string{macOS26, macOS15} {
+	for _, release := range []int{macOS26, macOS15} {
 		l := load(t, release)
 		n := openNetwork(t, l.driver(t, framework.Config{}), shared("identity"))
 		id, want := uuid.New(), []byte(nil)
@@ -95,7 +96,7 @@ func TestIdentity(t *testing.T) {
 				want = got
 			}
 			if !bytes.Equal(got, want) {
-				t.Errorf("%s: MAC %s, before %x", release, got, want)
+				t.Errorf("%d: MAC %s, before %x", release, got, want)
 			}
 			dev.Close()
 		}
@@ -145,9 +146,10 @@ func TestBridged(t *testing.T) {
 // TestOffload moves a segment of 64 KiB.
 func TestOffload(t *testing.T) {
 	for _, c := range []struct {
-		name, release string
-		cfg           framework.Config
-		header, size  int
+		name         string
+		release      int
+		cfg          framework.Config
+		header, size int
 	}{
 		{"checksums", macOS26, framework.Config{}, 0, 65550},
 		{"virtio header", macOS26, framework.Config{VirtioHeader: true}, 12, 65562},
@@ -185,7 +187,7 @@ func TestOffload(t *testing.T) {
 func TestMissing(t *testing.T) {
 	forwards := map[string]framework.NetworkOptions{"options": {}}
 	for _, c := range []struct {
-		release string
+		release int
 		cfg     framework.Config
 		network vmnet.NetworkConfig
 		want    string
@@ -199,7 +201,7 @@ func TestMissing(t *testing.T) {
 		d := l.driver(t, c.cfg)
 		_, err := d.Open(context.Background(), c.network)
 		if !errors.Is(err, errors.ErrUnsupported) || !strings.HasPrefix(err.Error(), c.want) {
-			t.Errorf("%s: %v, want %q", c.release, err, c.want)
+			t.Errorf("%d: %v, want %q", c.release, err, c.want)
 		}
 	}
 	l := load(t, macOS15)
@@ -285,8 +287,8 @@ func TestOptions(t *testing.T) {
 
 // TestForwards adds, lists and removes rules with the newer and the older calls.
 func TestForwards(t *testing.T) {
-	for _, release := range []string{macOS26, macOS15, macOS10_15} {
-		t.Run(release, func(t *testing.T) {
+	for _, release := range []int{macOS26, macOS15, macOS10_15} {
+		t.Run(fmt.Sprint(release), func(t *testing.T) {
 			l := load(t, release)
 			dev := start(t, l.driver(t, framework.Config{Classic: true}), shared("forwards"))
 			f := dev.(vmnet.Forwarder)
@@ -299,7 +301,7 @@ func TestForwards(t *testing.T) {
 				err := f.AddForward(ctx, rule)
 				if rule == six && release == macOS10_15 {
 					if !errors.Is(err, errors.ErrUnsupported) {
-						t.Errorf("IPv6 on %s: %v", release, err)
+						t.Errorf("IPv6 on %d: %v", release, err)
 					}
 					continue
 				}

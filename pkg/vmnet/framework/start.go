@@ -59,7 +59,7 @@ func (n *network) start(ctx context.Context, cfg vmnet.Config) (*device, error) 
 	}
 	d := attach(n, s)
 	if err := d.accept(cfg, s.params); err != nil {
-		n.drv.cfg.Log("network %s: %s answered %s", n.cfg.Name, s.call, s.params.text)
+		n.drv.cfg.Log("network %s: %s answered %+v", n.cfg.Name, s.call, s.params)
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil

@@ -13,10 +13,11 @@ import (
 // interface, and over every way in which the framework may signal frames.
 func TestSuite(t *testing.T) {
 	for _, c := range []struct {
-		name, release string
-		events        int64
-		cfg           framework.Config
-		network       vmnet.NetworkConfig
+		name    string
+		release int
+		events  int64
+		cfg     framework.Config
+		network vmnet.NetworkConfig
 	}{
 		{"logical", macOS26, 0, framework.Config{}, vmnet.NetworkConfig{}},
 		{"logical level", macOS26, 1, framework.Config{}, vmnet.NetworkConfig{}},

@@ -51,9 +51,9 @@ type api struct {
 
 	dictCreate, dictSetUint64, dictSetBool, dictSetString, dictSetUUID, dictSetData uintptr
 	dictGetUint64, dictGetString, dictGetUUID, dictGetData                          uintptr
-	arrayCount, arrayString, arrayValue, xpcRelease, xpcDescribe                    uintptr
+	arrayCount, arrayString, arrayValue, xpcRelease                                 uintptr
 
-	queueCreate, dispatchRelease, asyncF, syncF, stackBlock, cfRelease, free uintptr
+	queueCreate, dispatchRelease, asyncF, syncF, stackBlock, cfRelease uintptr
 }
 
 // An entry is a symbol and where its address goes.
@@ -186,11 +186,9 @@ func (a *api) systemTable() []entry {
 		system("xpc_array_get_string", &a.arrayString),
 		system("xpc_array_get_value", &a.arrayValue),
 		system("xpc_release", &a.xpcRelease),
-		// The data of a serialized network, and how a dictionary is shown to people.
+		// The data of a serialized network.
 		systemOptional("xpc_dictionary_set_data", &a.dictSetData),
 		systemOptional("xpc_dictionary_get_data", &a.dictGetData),
-		systemOptional("xpc_copy_description", &a.xpcDescribe),
-		systemOptional("free", &a.free),
 		system("dispatch_queue_create", &a.queueCreate),
 		system("dispatch_release", &a.dispatchRelease),
 		system("dispatch_async_f", &a.asyncF),

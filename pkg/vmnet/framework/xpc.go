@@ -70,19 +70,6 @@ func (d *dict) setUUID(feature string, k key, v uuid.UUID) {
 	}
 }
 
-// describe returns the dictionary as text, for people.
-func (a *api) describe(obj uintptr) string {
-	if obj == 0 || !have(a.xpcDescribe, a.free) {
-		return ""
-	}
-	s, _, _ := purego.SyscallN(a.xpcDescribe, obj)
-	if s == 0 {
-		return ""
-	}
-	defer purego.SyscallN(a.free, s)
-	return goString(s)
-}
-
 // params is what the framework said of an interface it started. What it did not
 // say is zero.
 type params struct {
@@ -93,7 +80,6 @@ type params struct {
 	writeMax         uint64
 	start, end, mask netip.Addr
 	nat66            netip.Addr
-	text             string // all of it, for people
 }
 
 // readParams copies what the borrowed dictionary obj holds; NULL holds nothing.
@@ -111,7 +97,6 @@ func (a *api) readParams(obj uintptr) params {
 		mask:      a.getAddr(obj, a.keyMask),
 		nat66:     a.getAddr(obj, a.keyNAT66),
 		id:        a.getUUID(obj, a.keyID),
-		text:      a.describe(obj),
 	}
 	p.mac, _ = net.ParseMAC(a.getString(obj, a.keyMAC)) // none when it was not to be allocated
 	return p
