@@ -93,24 +93,19 @@ func (d *demo) setUp() error {
 
 // add executes ADD and prints the result: whole for the first, a line for more.
 func (d *demo) add(ctx context.Context, id string) (*member, error) {
-	d.head("ADD %s, as a runtime does: through libcni, CNI_NETNS is a socket it listens on", id)
+	d.head("ADD %s, as a runtime does: through libcni, with a socket to listen on as CNI_NETNS", id)
 	mb := &member{id: id}
 	err := d.step("ADD", func() (detail string, err error) {
 		if mb.pushed, err = d.m.AddPush(ctx, id); err != nil {
 			return "", err
 		}
 		d.members = append(d.members, mb)
-		return "the plugin's result follows", mb.read()
+		return fmt.Sprintf("frame fd taken by push: %s, frames of at most %d bytes", mb.pushed.Message.Kind, mb.pushed.Message.MaxFrameSize), mb.read()
 	})
 	if err != nil {
 		return nil, err
 	}
-	if len(d.members) == 1 {
-		d.json(mb.pushed.Result)
-	} else {
-		d.fact("", "%s  %s  mtu %d  %s", mb.addr, mb.pushed.Message.MAC, mb.pushed.Message.MTU, mb.pushed.Result.Interfaces[0].SocketPath)
-	}
-	d.fact("", "frame fd taken by push: %s, frames of at most %d bytes", mb.pushed.Message.Kind, mb.pushed.Message.MaxFrameSize)
+	d.json(mb.pushed.Result)
 	return mb, nil
 }
 
@@ -183,7 +178,9 @@ func (d *demo) takeAway(ctx context.Context) error {
 	}
 	d.stopGuests()
 	for _, mb := range d.members {
-		err := d.step("DEL "+mb.id, func() (string, error) { return "", d.m.Del(ctx, mb.id, mb.pushed.NetNS) })
+		err := d.step("DEL "+mb.id, func() (string, error) {
+			return "interface, sockets and lease are gone", d.m.Del(ctx, mb.id, mb.pushed.NetNS)
+		})
 		if err != nil {
 			return err
 		}

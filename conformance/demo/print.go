@@ -71,7 +71,8 @@ func (p *printer) line(mark string, took time.Duration, name, detail string) {
 	if mark != markSkip {
 		at = duration(took)
 	}
-	p.printf("  %s %9s  %-16s %s\n", p.paint(code, fmt.Sprintf("%-4s", mark)), at, name, detail)
+	text := strings.TrimRight(fmt.Sprintf("%-16s %s", name, detail), " ")
+	p.printf("  %s %9s  %s\n", p.paint(code, fmt.Sprintf("%-4s", mark)), at, text)
 }
 
 // step does one thing and prints how it went.
@@ -107,9 +108,9 @@ func duration(d time.Duration) string {
 // A console prints the lines of a guest's console as they come.
 type console struct {
 	p    *printer
-	all  bool // or only those that begin with mark
-	mark string
-	rest string
+	all  bool   // or only those that the guest's scripts mark
+	mark string // what marked lines begin with
+	rest string // the beginning of a line
 }
 
 // Write implements io.Writer.
@@ -118,9 +119,26 @@ func (c *console) Write(b []byte) (int, error) {
 	c.rest = lines[len(lines)-1]
 	for _, line := range lines[:len(lines)-1] {
 		text, marked := strings.CutPrefix(strings.TrimRight(line, "\r"), c.mark)
+		if marked && !c.all {
+			text, marked = c.brief(text)
+		}
 		if marked || c.all {
 			c.p.printf("  %s\n", c.p.paint(dim, "     console  │ "+text))
 		}
 	}
 	return len(b), nil
+}
+
+// brief returns what is worth showing of a marked line: the steps are told by
+// the demo itself.
+func (c *console) brief(text string) (string, bool) {
+	kind, rest, _ := strings.Cut(text, " ")
+	switch kind {
+	case "step", "done":
+		return "", false
+	case "out":
+		_, rest, _ = strings.Cut(rest, " ")
+		return "  " + rest, strings.TrimSpace(rest) != ""
+	}
+	return text, true
 }

@@ -33,6 +33,7 @@ func (d *demo) tourGo(ctx context.Context, one, two *member) error {
 		g        *guest.Guest
 		from, to *member
 	}{{a, one, two}, {b, two, one}} {
+		d.printf("  %14s  %s → %s\n", "", way.from.id, way.to.id)
 		if err := d.ping(ctx, way.g, way.to.addr.Addr()); err != nil {
 			return err
 		}

@@ -72,15 +72,15 @@ func (d *demo) vmSteps(one, two *member) []vmStep {
 		steps = append(steps, vmStep{Step: vm.Step{Name: "dns.outside", Command: "nslookup -type=a " + w.name}, about: w.name, want: w.addr.String()})
 	}
 	if w := d.world; w.url != "" {
-		steps = append(steps, vmStep{Step: vm.Step{Name: "http.outside", Command: "wget -q -T 10 -O - " + w.url}, about: w.url + " through NAT", want: strings.TrimSpace(pageText(w.addr.String()))})
+		steps = append(steps, vmStep{Step: vm.Step{Name: "http.outside", Command: fetch(w.url)}, about: "GET " + w.url + " through NAT", want: strings.TrimSpace(pageText(w.addr.String()))})
 	}
 	other := two.addr.Addr().String()
 	return append(steps,
 		vmStep{Step: vm.Step{Name: "ping.guest", Command: "ping -c 1 -W 5 " + other}, about: two.id, want: "1 packets received"},
-		vmStep{Step: vm.Step{Name: "http.guest", Command: "wget -q -T 10 -O - http://" + other + "/"}, about: "http://" + other + "/", want: strings.TrimSpace(hello(two, one.addr.Addr().String()))},
+		vmStep{Step: vm.Step{Name: "http.guest", Command: fetch("http://" + other + "/")}, about: "GET http://" + other + "/, which is " + two.id, want: strings.TrimSpace(hello(two, one.addr.Addr().String()))},
 		vmStep{Step: vm.Step{Name: "serve", Command: "mkdir -p /www; echo hello, this is " + one.id + " >/www/index.html; httpd -p 80 -h /www"}, about: "a web server in the guest"},
 		vmStep{
-			Step: vm.Step{Name: "wait", Command: "wget -q -T 60 -O - http://" + other + "/wait"}, about: "until " + two.id + " has been here",
+			Step: vm.Step{Name: "wait", Command: fetch("http://" + other + "/wait")}, about: "until " + two.id + " has been here",
 			before: func(ctx context.Context, g *guest.Guest) error {
 				if err := d.ping(ctx, g, one.addr.Addr()); err != nil {
 					return err
@@ -89,6 +89,10 @@ func (d *demo) vmSteps(one, two *member) []vmStep {
 			},
 		})
 }
+
+// fetch returns a command that fetches a page. wget's own -T crashes in the
+// static busybox 1.35 of Debian 12.
+func fetch(page string) string { return "timeout 30 wget -q -O - " + page }
 
 // boot starts the Linux guest and waits until DHCP gave it its address.
 func (d *demo) boot(ctx context.Context, one, two *member) (*vm.VM, error) {
