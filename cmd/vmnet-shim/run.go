@@ -152,8 +152,11 @@ func (f *runFlags) start(ctx context.Context, c *shim.Client, a shim.Attachment,
 	if err != nil {
 		return 0, fmt.Errorf("run: %w", err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- child.Wait() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = child.Wait() // ProcessState tells more
+	}()
 	signals.forward(child.Process, done)
 	if child.ProcessState == nil {
 		return 0, errors.New("run: the program's end was not seen")
@@ -195,7 +198,7 @@ func (c *signalCatcher) stop() { signal.Stop(c.ch) }
 
 // forward sends the signals that come to p until it has ended. What the
 // terminal sent, it has sent to p as well.
-func (c *signalCatcher) forward(p *os.Process, done <-chan error) {
+func (c *signalCatcher) forward(p *os.Process, done <-chan struct{}) {
 	for {
 		select {
 		case sig := <-c.ch:

@@ -144,7 +144,7 @@ func (p *child) ready(ctx context.Context, c *Client) error {
 		}
 	case <-p.done:
 		cancel()
-		<-answer
+		_ = <-answer // joined; why the child ended says more
 		return p.failure()
 	}
 }

@@ -10,6 +10,7 @@ import (
 // meaning; the HTTP status beside them is the nearest one.
 type Code string
 
+// Codes. The number is the HTTP status beside it.
 const (
 	CodeInvalid     Code = "invalid_argument"  // 400: Key and Value name the culprit
 	CodeDenied      Code = "permission_denied" // 403: not the caller's

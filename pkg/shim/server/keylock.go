@@ -60,7 +60,7 @@ func (k *keyLocks) lock(ctx context.Context, key ipam.Key) (unlock func(), err e
 			delete(k.locks, key)
 		}
 	}
-	if err := l.ctxLock.lock(ctx); err != nil {
+	if err := l.lock(ctx); err != nil {
 		leave()
 		return nil, err
 	}

@@ -105,7 +105,7 @@ func start(t testing.TB, cfg server.Config) *running {
 // stop ends the shim as SIGTERM does, and waits.
 func (r *running) stop() {
 	r.cancel()
-	r.Client.Close()
+	r.Close()
 	if r.done == nil {
 		return
 	}
@@ -167,9 +167,9 @@ func do(socket, method, path, body string) (answer, error) {
 
 // left is what a request could leave behind.
 type left struct {
-	attachments, networks, leases int
-	files                         string
-	fds, goroutines               int
+	attachments, networks int
+	files                 string
+	fds, goroutines       int
 }
 
 // census counts. Networks that were chosen are kept by design and not counted.
@@ -179,7 +179,7 @@ func (r *running) census() left {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.Client.Close() // its connection would count
+	r.Close() // its connection would count
 	var l left
 	l.attachments, l.networks = s.Attachments, s.Networks
 	var files []string

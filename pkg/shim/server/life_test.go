@@ -422,7 +422,7 @@ func TestConnectionLimit(t *testing.T) {
 	cfg := config(newDirs(t))
 	cfg.Limits.Connections = 2
 	r := start(t, cfg)
-	r.Client.Close()
+	r.Close()
 	var idle []net.Conn
 	for range 2 {
 		c, err := net.Dial("unix", cfg.Dirs.ShimSocket())

@@ -25,7 +25,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
-	c, err := l.UnixListener.AcceptUnix()
+	c, err := l.AcceptUnix()
 	if err != nil {
 		<-l.slots
 		return nil, err
