@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"runtime"
 	"slices"
@@ -37,9 +38,16 @@ type openNetwork struct {
 	owner   uint32
 }
 
-// pool is where the network's addresses come from.
+// pool is where the network's addresses come from. What a DHCP server of the
+// system may give, those after the gateway up to RangeEnd, is left to it.
 func (o *openNetwork) pool() ipam.Pool {
-	return ipam.SubnetPool(o.granted.Name, o.granted.Subnet, o.granted.Gateway)
+	p := ipam.SubnetPool(o.granted.Name, o.granted.Subnet, o.granted.Gateway)
+	if end := o.info.RangeEnd; end.IsValid() {
+		for a := o.info.Gateway.Next(); a.IsValid() && !end.Less(a); a = a.Next() {
+			p.Exclude = append(p.Exclude, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return p
 }
 
 // acquire returns the network that asked describes, opened if nobody uses it
