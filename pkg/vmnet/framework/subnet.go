@@ -88,13 +88,12 @@ func checkMTU(cfg vmnet.NetworkConfig) error {
 }
 
 // checkUnsupported refuses what only a gateway that is a program can do, rather
-// than to ignore it.
+// than to ignore it. Resolvers are no such thing: guests ask those they were told
+// of by themselves, and the gateway asks the host's.
 func checkUnsupported(cfg vmnet.NetworkConfig) error {
 	switch {
 	case cfg.HostLoopback:
 		return fmt.Errorf("host loopback: the gateway of driver vmnet is the host itself, bind the service to its address: %w", errors.ErrUnsupported)
-	case len(cfg.Resolvers) != 0:
-		return fmt.Errorf("resolvers %s: the gateway of driver vmnet asks the host's: %w", cfg.Resolvers, errors.ErrUnsupported)
 	case cfg.Isolated && cfg.Mode == vmnet.Bridged:
 		return fmt.Errorf("isolated: not in bridged mode: %w", errors.ErrUnsupported)
 	}

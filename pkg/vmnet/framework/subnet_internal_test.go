@@ -71,7 +71,6 @@ func TestCompleteRefuses(t *testing.T) {
 		"subnet6 2001:db8::/64: want a masked /64":         {Subnet6: prefix("2001:db8::/64")},
 		"subnet6 fd00::/48: want a masked /64":             {Subnet6: prefix("fd00::/48")},
 		"host loopback: the gateway of driver vmnet":       {HostLoopback: true},
-		"resolvers [1.1.1.1:53]: the gateway of driver":    {Resolvers: []netip.AddrPort{netip.MustParseAddrPort("1.1.1.1:53")}},
 		"isolated: not in bridged mode":                    {Mode: vmnet.Bridged, Uplink: "en0", Isolated: true},
 	} {
 		_, err := complete(cfg, classic)
