@@ -124,28 +124,29 @@ func (cfg EnsureConfig) revive(ctx context.Context, c *Client) error {
 func (p *child) ready(ctx context.Context, c *Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answer := make(chan error, 1)
+	var err error
+	answered := make(chan struct{})
 	go func() {
-		var s Status
+		defer close(answered)
 		first := &Client{addr: c.addr, timeout: c.timeout, http: c.http} // without revive
-		answer <- first.call(ctx, "start shim", "GET", "/"+APIVersion+"/status", nil, &s)
+		_, err = first.Status(ctx)
 	}()
 	select {
-	case err := <-answer:
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		// The connection broke: the shim is ending, and its status says more.
-		select {
-		case <-p.done:
-			return p.failure()
-		case <-ctx.Done():
-			return err
-		}
 	case <-p.done:
 		cancel()
-		_ = <-answer // joined; why the child ended says more
+		<-answered
 		return p.failure()
+	case <-answered:
+	}
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	// The connection broke: the shim is ending, and its status says more.
+	select {
+	case <-p.done:
+		return p.failure()
+	case <-ctx.Done():
+		return err
 	}
 }
 
