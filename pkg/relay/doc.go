@@ -35,7 +35,8 @@
 //
 // # Bounds
 //
-// Nothing queues in the relay; the queues are the socket's and the interface's.
+// Nothing queues in the relay unless the way to the guest has a limit; the queues
+// are the socket's and the interface's.
 // A batch waits at most [Config].PeerWait for a peer whose queue is full, and at
 // most [Config].InterfaceWait for an interface whose buffers are exhausted; then
 // what is left of it is dropped and counted. Buffers exist only while a peer
@@ -43,4 +44,9 @@
 // MTU 1500, then two times [BatchLen] frames (200 KB at MTU 1500, 2 MB with
 // frames of 64 KiB), for a stream the room of a [Decoder] instead of one of the
 // two. A named datagram socket keeps its buffers from its first frame on.
+//
+// Frames of the guest over a [Limit] wait up to 200 ms each, where the guest feels
+// it, in the turn of their batch; frames to the guest wait in a queue of 50 ms at
+// the limit's rate (32 to 1024 frames, 4 MiB). What is over that is dropped as
+// [ReasonRateLimit]. A wait ends within 5 ms when the relay is closed.
 package relay

@@ -20,6 +20,7 @@ type upward struct {
 	pass  [][]byte   // frames of the batch that go to the interface
 	one   [1][]byte
 	reply func(frame []byte) // made once, so that no frame costs an allocation
+	limit *bucket            // nil: none
 }
 
 func (u *upward) init(r *Relay) {
@@ -89,7 +90,11 @@ func (r *Relay) upBatch(who *peer, frames [][]byte) {
 		for _, f := range frames[:n] {
 			r.judge(u, f)
 		}
-		r.toInterface(u.pass)
+		if u.limit == nil {
+			r.toInterface(u.pass)
+		} else {
+			r.limitUp(who, u.pass)
+		}
 		frames = frames[n:]
 	}
 	u.link = nil

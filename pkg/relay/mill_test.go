@@ -88,9 +88,14 @@ type bench struct {
 
 func newBench(tb testing.TB, framing, size int) *bench {
 	tb.Helper()
+	return newLimitedBench(tb, framing, size, relay.Limits{})
+}
+
+func newLimitedBench(tb testing.TB, framing, size int, limits relay.Limits) *bench {
+	tb.Helper()
 	fr := framings[framing]
 	m := newMill(size)
-	r, err := relay.New(vmnet.NewInterface("bench", m), relay.Config{PeerWait: 5 * time.Second})
+	r, err := relay.New(vmnet.NewInterface("bench", m), relay.Config{PeerWait: 5 * time.Second, Limits: limits})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -14,6 +14,8 @@ type downward struct {
 	kept        bundle   // while there is a peer
 	sink        [][]byte // the same buffer many times: for frames nobody wants
 	sizes       []int    // for sink
+	limit       *bucket  // nil: none, and queue is not used
+	queue       queue
 }
 
 func (d *downward) init(info vmnet.Info) {

@@ -28,6 +28,8 @@ type Config struct {
 	// InterfaceWait is how long one batch may wait for an interface whose buffers
 	// are exhausted. Zero: 5 ms.
 	InterfaceWait time.Duration
+	// Limits bound the rates of frames. Answers of stages are not counted.
+	Limits Limits
 }
 
 // A PeerEvent tells that a peer came or went.
@@ -113,7 +115,13 @@ func New(ifc *vmnet.Interface, cfg Config) (*Relay, error) {
 	r := &Relay{ifc: ifc, cfg: cfg, max: ifc.MaxPacketSize()}
 	r.down.init(ifc.Info())
 	r.up.init(r)
-	if err := ifc.SetEventHandler(r.pump); err != nil {
+	r.up.limit = newBucket(cfg.Limits.FromGuest, r.max)
+	r.down.limit = newBucket(cfg.Limits.ToGuest, r.max)
+	pump := r.pump
+	if r.down.limit != nil {
+		pump = r.pumpLimited
+	}
+	if err := ifc.SetEventHandler(pump); err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
 	return r, nil

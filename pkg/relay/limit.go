@@ -1,0 +1,120 @@
+package relay
+
+import "time"
+
+// Limits bound the rate of frames, each direction by itself. The zero value is no
+// limit, and costs nothing.
+type Limits struct {
+	FromGuest, ToGuest Limit
+}
+
+// A Limit is a token bucket: what may pass in the long run, and how much at once
+// after a pause. A frame counts with its Ethernet header, as Linux's tbf counts it.
+type Limit struct {
+	// Rate is in bits per second. Zero: no limit, whatever Burst says.
+	Rate uint64
+	// Burst is in bits. Less than what passes in 10 ms, or than two of the largest
+	// frames, is taken as that much: with a smaller bucket the rate would not be
+	// reached, since nobody can wait more exactly than about a millisecond.
+	Burst uint64
+}
+
+// What frames over a limit wait.
+const (
+	// minDepth is the depth of a bucket in time, at least.
+	minDepth = 10 * time.Millisecond
+	// limitPause is how long a wait lasts at least and, to the guest, at most: many
+	// frames share one.
+	limitPause = time.Millisecond
+	// limitWait is how long one frame of the guest waits before it is dropped.
+	limitWait = 200 * time.Millisecond
+	// queueTime is how much is queued to the guest, in time at the limit's rate;
+	// but minQueued frames at least, which TCP needs, and maxQueued at most.
+	queueTime = 50 * time.Millisecond
+	minQueued = 32
+	maxQueued = 1024
+	// queueBytes bounds the memory of the queue unless minBatch frames need more.
+	queueBytes = 4 << 20
+)
+
+// A bucket lets frames pass at a rate. It is the virtual scheduling form of the
+// generic cell rate algorithm (ITU-T I.371, annex A), which needs one number: when
+// the bucket would be full again. One goroutine at a time may use it.
+type bucket struct {
+	start time.Time     // where the clock begins
+	bit   float64       // nanoseconds for each bit
+	depth time.Duration // of the bucket: how far full may be ahead of now
+	full  time.Duration // when the bucket is full, since start
+}
+
+// newBucket returns a full bucket, or nil when there is no limit.
+func newBucket(l Limit, maxFrame int) *bucket {
+	if l.Rate == 0 {
+		return nil
+	}
+	b := &bucket{start: time.Now(), bit: float64(time.Second) / float64(l.Rate)}
+	const most = float64(1 << 62) // more than a century: fits time.Duration
+	depth := min(float64(l.Burst)*b.bit, most)
+	b.depth = max(time.Duration(depth), minDepth, 2*b.cost(maxFrame))
+	return b
+}
+
+// cost is the time that a frame of size bytes takes.
+func (b *bucket) cost(size int) time.Duration { return time.Duration(float64(8*size) * b.bit) }
+
+// now returns the time on the bucket's clock.
+func (b *bucket) now() time.Duration { return time.Since(b.start) }
+
+// fit pays for the frames that may pass now and returns how many they are. When
+// not all may, wait is when the next one may.
+func (b *bucket) fit(frames [][]byte) (n int, wait time.Duration) {
+	now := b.now()
+	full := max(b.full, now)
+	for n < len(frames) {
+		next := full + b.cost(len(frames[n]))
+		if wait = next - b.depth - now; wait > 0 {
+			break
+		}
+		full = next
+		n++
+	}
+	b.full = full
+	return n, wait
+}
+
+// queued is how many frames of size bytes wait to the guest at most.
+func (b *bucket) queued(size int) int {
+	n := int(min(float64(queueTime)/b.bit/8/float64(size), maxQueued))
+	return min(max(n, minQueued), max(queueBytes/size, minBatch))
+}
+
+// limitUp hands frames to the interface at the rate of the limit. Frames that are
+// early wait here, and the guest feels it: its socket fills, and it sends less
+// without losing any. The caller holds up.mu.
+func (r *Relay) limitUp(who *peer, frames [][]byte) {
+	waited := time.Duration(0)
+	for len(frames) > 0 {
+		n, wait := r.up.limit.fit(frames)
+		r.toInterface(frames[:n])
+		if frames = frames[n:]; n > 0 {
+			waited = 0
+		}
+		switch {
+		case len(frames) == 0:
+			return
+		case r.closing.Load():
+			r.fromGuest.drops.add(ReasonClosed, len(frames))
+			return
+		case r.peer.Load() != who:
+			r.fromGuest.drops.add(ReasonOtherPeer, len(frames))
+			return
+		case waited >= limitWait:
+			r.fromGuest.drops.add(ReasonRateLimit, 1)
+			frames, waited = frames[1:], 0
+			continue
+		}
+		wait = min(max(wait, limitPause), pollSlice) // Close is noticed between
+		time.Sleep(wait)
+		waited += wait
+	}
+}
