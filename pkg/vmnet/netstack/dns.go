@@ -111,7 +111,7 @@ func (t *tcpNAT) serveDNS(r *tcp.ForwarderRequest, id stack.TransportEndpointID)
 		return
 	}
 	conn := gonet.NewTCPConn(&wq, ep)
-	defer conn.Close() //nolint:errcheck // gonet's never fails
+	defer conn.Close()
 	d.serveConn(conn)
 }
 

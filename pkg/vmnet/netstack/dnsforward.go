@@ -50,7 +50,7 @@ func (d *dnsServer) ask(to netip.AddrPort, query []byte, m *dns.Msg, tcp bool) [
 	if err != nil {
 		return nil
 	}
-	defer conn.Close() //nolint:errcheck // nothing is lost with it
+	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	if tcp {
 		return askTCP(conn, query, m)

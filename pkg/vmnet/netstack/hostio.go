@@ -15,7 +15,7 @@ func readReady(rc syscall.RawConn, get func() []byte, put func()) (n int, err er
 		b := get()
 		for {
 			n, err = unix.Read(int(fd), b)
-			if err != unix.EINTR { //nolint:errorlint // a bare Errno
+			if err != unix.EINTR {
 				break
 			}
 		}
@@ -23,7 +23,7 @@ func readReady(rc syscall.RawConn, get func() []byte, put func()) (n int, err er
 			n = 0
 			put()
 		}
-		return err != unix.EAGAIN //nolint:errorlint // a bare Errno
+		return err != unix.EAGAIN
 	})
 	if cerr != nil {
 		return 0, cerr
@@ -36,7 +36,7 @@ func sendNow(rc syscall.RawConn, b []byte) (err error) {
 	cerr := rc.Write(func(fd uintptr) bool {
 		for {
 			err = unix.Send(int(fd), b, 0)
-			if err != unix.EINTR { //nolint:errorlint // a bare Errno
+			if err != unix.EINTR {
 				return true
 			}
 		}

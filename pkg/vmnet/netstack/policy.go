@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 	"net/netip"
 
-	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 // accept is the Reason of a packet that is not refused.
