@@ -40,6 +40,8 @@
 //   ring             frames that wait for a reader at most (1024)
 //   gateway, dhcp, ra  0: the network has no gateway, no DHCP server, or sends no
 //                    router advertisements
+//   forward.local    1: port forwarding, which a network with a tap really serves,
+//                    also serves connections from the host itself
 //   traffic          0: frames are switched; 1: sink, written frames are counted;
 //                    2: source, frames can be read without end; 3: echo, written
 //                    frames come back with source and destination exchanged

@@ -73,7 +73,7 @@ struct lv_knobs {
 	atomic_llong privilege, root;         // 0 = missing; root: -1 = ask the system
 	atomic_llong batch, batch_keys;
 	atomic_llong traffic, source_size, source_limit;
-	atomic_llong gateway, dhcp, ra, limit, ring, strict_buffers, virtio_included;
+	atomic_llong gateway, dhcp, ra, forward_local, limit, ring, strict_buffers, virtio_included;
 };
 extern struct lv_knobs lv_knob;
 

@@ -73,8 +73,6 @@ static struct net *make_net(const struct lv_net_spec *spec, uint32_t *status) {
 	memcpy(n->gateway_mac, &seed, 6);
 	n->gateway_mac[0] = (uint8_t)((n->gateway_mac[0] & 0xfc) | 2);
 	n->uplink.net = n;
-	n->rules = n->spec.rules;
-	memcpy(n->rule, n->spec.rule, sizeof n->rule);
 	n->tap = lv_tap_open(n);
 	n->next = nets;
 	nets = n;
@@ -82,9 +80,26 @@ static struct net *make_net(const struct lv_net_spec *spec, uint32_t *status) {
 	return n;
 }
 
+static bool add_rule(struct net *n, const struct lv_rule *rule, uint64_t port) {
+	if (n->rules == LV_RULES || !lv_forward_start(n, rule, &n->forward[n->rules]))
+		return false;
+	n->rule[n->rules] = *rule;
+	n->rule[n->rules++].port = port;
+	return true;
+}
+
+static void remove_rule(struct net *n, uint32_t i) {
+	lv_forward_stop(n->forward[i]);
+	n->rules--;
+	n->rule[i] = n->rule[n->rules];
+	n->forward[i] = n->forward[n->rules];
+}
+
 static void drop_net(struct net *n) {
 	if (--n->refs > 0)
 		return;
+	while (n->rules > 0)
+		remove_rule(n, 0);
 	for (struct net **p = &nets; *p != NULL; p = &(*p)->next)
 		if (*p == n) {
 			*p = n->next;
@@ -161,11 +176,9 @@ static uint32_t add_port(struct lv_client *client, struct net *n, const struct l
 }
 
 static void remove_rules(struct net *n, uint64_t port) {
-	uint32_t kept = 0;
-	for (uint32_t i = 0; i < n->rules; i++)
-		if (n->rule[i].port != port)
-			n->rule[kept++] = n->rule[i];
-	n->rules = kept;
+	for (uint32_t i = n->rules; i-- > 0;)
+		if (n->rule[i].port == port)
+			remove_rule(n, i);
 }
 
 static void remove_port(struct port *p) {
@@ -250,6 +263,9 @@ static uint32_t network_create(struct lv_client *client, const struct lv_request
 		if (!inside(n, n->spec.reservation[i].address))
 			status = VMNET_FAILURE;
 	n->refs = 1;
+	for (uint32_t i = 0; i < n->spec.rules && status == VMNET_SUCCESS; i++)
+		if (!add_rule(n, &n->spec.rule[i], 0))
+			status = VMNET_FAILURE;
 	if (status == VMNET_SUCCESS) {
 		lv_random(n->token, sizeof n->token);
 		n->owner = client;
@@ -304,17 +320,13 @@ static uint32_t rule_request(struct lv_client *client, const struct lv_request *
 	if (n->spec.mode != VMNET_SHARED_MODE)
 		return VMNET_FAILURE;
 	if (r->op == LV_OP_RULE_ADD) {
-		if (rule_taken(&r->rule) || n->rules == LV_RULES)
-			return VMNET_FAILURE;
-		n->rule[n->rules] = r->rule;
-		n->rule[n->rules++].port = p->id;
-		return VMNET_SUCCESS;
+		return !rule_taken(&r->rule) && add_rule(n, &r->rule, p->id) ? VMNET_SUCCESS : VMNET_FAILURE;
 	}
 	for (uint32_t i = 0; i < n->rules; i++) {
-		struct lv_rule *rule = &n->rule[i];
+		const struct lv_rule *rule = &n->rule[i];
 		if (rule->protocol != r->rule.protocol || rule->external != r->rule.external || rule->family != r->rule.family)
 			continue;
-		*rule = n->rule[--n->rules];
+		remove_rule(n, i);
 		return VMNET_SUCCESS;
 	}
 	return VMNET_FAILURE;

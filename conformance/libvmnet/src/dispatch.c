@@ -13,20 +13,12 @@
 #include "base.h"
 #include "block.h"
 
-#define QUEUE_MAGIC 0x44515545u
-#define SEMA_MAGIC 0x4453454du
 #define MAX_THREADS 64
 #define IDLE_NS 200000000
 #define STACK_SIZE (512 << 10)
 #define DRAIN 64 // pieces of one serial queue before others get their turn
 
 struct dispatch_queue_attr_s _dispatch_queue_attr_concurrent = {1};
-
-struct header {
-	uint32_t magic;
-	atomic_int refs;  // ours, and one for all of the client's together
-	atomic_int xrefs; // the client's
-};
 
 struct waiter {
 	pthread_cond_t granted;
@@ -41,7 +33,7 @@ struct item {
 };
 
 struct dispatch_queue_s {
-	struct header h;
+	struct lv_object h;
 	char label[64];
 	bool concurrent, global;
 	pthread_mutex_t mu; // guards the fields below; taken before pool_mu
@@ -49,13 +41,6 @@ struct dispatch_queue_s {
 	int running;    // serial: 1 while somebody has the turn
 	bool scheduled; // in the pool's list
 	struct dispatch_queue_s *next_ready;
-};
-
-struct dispatch_semaphore_s {
-	struct header h;
-	pthread_mutex_t mu;
-	pthread_cond_t cond;
-	intptr_t value, start, waiting;
 };
 
 // Frames of queues whose work this thread is running, innermost first.
@@ -72,9 +57,9 @@ static int ready, threads, idle;
 static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
 
 static struct dispatch_queue_s global_queue = {
-	.h = {QUEUE_MAGIC, 1, 1}, .label = "com.apple.root.default-qos", .concurrent = true, .global = true, .mu = PTHREAD_MUTEX_INITIALIZER};
+	.h = {LV_QUEUE_MAGIC, 1, 1}, .label = "com.apple.root.default-qos", .concurrent = true, .global = true, .mu = PTHREAD_MUTEX_INITIALIZER};
 
-static void monotonic(pthread_cond_t *cond) {
+void lv_cond_init(pthread_cond_t *cond) {
 	pthread_condattr_t attr;
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -82,21 +67,21 @@ static void monotonic(pthread_cond_t *cond) {
 	pthread_condattr_destroy(&attr);
 }
 
-static struct timespec at(uint64_t ns) {
+struct timespec lv_timespec(uint64_t ns) {
 	return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
 }
 
 static void pool_init(void) {
-	monotonic(&pool_cond);
+	lv_cond_init(&pool_cond);
 }
 
-static struct header *check(const char *who, const void *object, bool client) {
-	struct header *h = (struct header *)(uintptr_t)object;
+struct lv_object *lv_object_check(const char *who, const void *object, bool client) {
+	struct lv_object *h = (struct lv_object *)(uintptr_t)object;
 	if (h == NULL)
 		lv_die("%s: object is NULL", who);
 	if (((uintptr_t)h & 7) != 0 || h->magic == LV_POISON)
 		lv_die("%s: object %p: use after free, or never an object", who, object);
-	if (h->magic != QUEUE_MAGIC && h->magic != SEMA_MAGIC)
+	if (h->magic != LV_QUEUE_MAGIC && h->magic != LV_SEMAPHORE_MAGIC)
 		lv_die("%s: %p is not a dispatch object", who, object);
 	if (client && atomic_load(&h->xrefs) <= 0)
 		lv_die("%s: object %p: used after its last release", who, object);
@@ -104,12 +89,12 @@ static struct header *check(const char *who, const void *object, bool client) {
 }
 
 void lv_queue_check(const char *who, dispatch_queue_t queue) {
-	if (check(who, queue, true)->magic != QUEUE_MAGIC)
+	if (lv_object_check(who, queue, true)->magic != LV_QUEUE_MAGIC)
 		lv_die("%s: %p is not a queue", who, (void *)queue);
 }
 
-static void destroy(struct header *h) {
-	if (h->magic == QUEUE_MAGIC) {
+static void destroy(struct lv_object *h) {
+	if (h->magic == LV_QUEUE_MAGIC) {
 		dispatch_queue_t q = (dispatch_queue_t)h;
 		if (q->head != NULL || q->running != 0)
 			lv_die("queue %s: destroyed with work in it", q->label);
@@ -118,20 +103,14 @@ static void destroy(struct header *h) {
 		atomic_fetch_sub(&lv_count.queues, 1);
 		return;
 	}
-	dispatch_semaphore_t s = (dispatch_semaphore_t)h;
-	if (s->value < s->start || s->waiting > 0)
-		lv_die("dispatch_release: semaphore %p: released while in use: value %ld, created with %ld", (void *)s, (long)s->value, (long)s->start);
-	pthread_cond_destroy(&s->cond);
-	pthread_mutex_destroy(&s->mu);
-	lv_free(s, sizeof *s);
-	atomic_fetch_sub(&lv_count.semaphores, 1);
+	lv_semaphore_destroy((dispatch_semaphore_t)h);
 }
 
-static void ref(struct header *h) {
+static void ref(struct lv_object *h) {
 	atomic_fetch_add(&h->refs, 1);
 }
 
-static void unref(struct header *h) {
+static void unref(struct lv_object *h) {
 	if (atomic_fetch_sub(&h->refs, 1) == 1)
 		destroy(h);
 }
@@ -146,18 +125,18 @@ void lv_queue_release(dispatch_queue_t queue) {
 		unref(&queue->h);
 }
 
-static bool immortal(const struct header *h) {
+static bool immortal(const struct lv_object *h) {
 	return h == &global_queue.h;
 }
 
 void dispatch_retain(dispatch_object_t object) {
-	struct header *h = check("dispatch_retain", object, true);
+	struct lv_object *h = lv_object_check("dispatch_retain", object, true);
 	if (!immortal(h))
 		atomic_fetch_add(&h->xrefs, 1);
 }
 
 void dispatch_release(dispatch_object_t object) {
-	struct header *h = check("dispatch_release", object, false);
+	struct lv_object *h = lv_object_check("dispatch_release", object, false);
 	if (immortal(h))
 		return;
 	int before = atomic_fetch_sub(&h->xrefs, 1);
@@ -171,7 +150,7 @@ dispatch_queue_t dispatch_queue_create(const char *label, dispatch_queue_attr_t 
 	if (attr != NULL && attr != &_dispatch_queue_attr_concurrent)
 		lv_die("dispatch_queue_create: attribute %p: want NULL or DISPATCH_QUEUE_CONCURRENT", (void *)attr);
 	dispatch_queue_t q = lv_alloc(sizeof *q);
-	q->h.magic = QUEUE_MAGIC;
+	q->h.magic = LV_QUEUE_MAGIC;
 	atomic_store(&q->h.refs, 1);
 	atomic_store(&q->h.xrefs, 1);
 	strncpy(q->label, label == NULL ? "" : label, sizeof q->label - 1);
@@ -315,7 +294,7 @@ static void *worker(void *unused) {
 		idle++;
 		int err = 0;
 		while (ready_head == NULL && err == 0) {
-			struct timespec until = at(deadline);
+			struct timespec until = lv_timespec(deadline);
 			err = pthread_cond_timedwait(&pool_cond, &pool_mu, &until);
 		}
 		idle--;
@@ -404,72 +383,4 @@ void dispatch_sync(dispatch_queue_t queue, dispatch_block_t block) {
 	if (block == NULL)
 		lv_die("dispatch_sync: block is NULL");
 	dispatch_sync_f(queue, block, call_block);
-}
-
-// Ticks of a 24 MHz clock, as on Apple silicon.
-static uint64_t ticks_of(uint64_t ns) {
-	return (uint64_t)((unsigned __int128)ns * 3 / 125);
-}
-
-dispatch_time_t dispatch_time(dispatch_time_t when, int64_t delta) {
-	if (when == DISPATCH_TIME_FOREVER)
-		return when;
-	uint64_t base = when == DISPATCH_TIME_NOW ? ticks_of(lv_now_ns()) : when;
-	uint64_t amount = ticks_of(delta < 0 ? -(uint64_t)delta : (uint64_t)delta);
-	if (delta < 0)
-		return amount >= base ? 1 : base - amount;
-	return base + amount < base || (int64_t)(base + amount) < 0 ? DISPATCH_TIME_FOREVER : base + amount;
-}
-
-dispatch_semaphore_t dispatch_semaphore_create(intptr_t value) {
-	if (value < 0)
-		return NULL;
-	dispatch_semaphore_t s = lv_alloc(sizeof *s);
-	s->h.magic = SEMA_MAGIC;
-	atomic_store(&s->h.refs, 1);
-	atomic_store(&s->h.xrefs, 1);
-	s->value = s->start = value;
-	pthread_mutex_init(&s->mu, NULL);
-	monotonic(&s->cond);
-	atomic_fetch_add(&lv_count.semaphores, 1);
-	return s;
-}
-
-static dispatch_semaphore_t semaphore(const char *who, dispatch_semaphore_t s) {
-	if (check(who, s, true)->magic != SEMA_MAGIC)
-		lv_die("%s: %p is not a semaphore", who, (void *)s);
-	return s;
-}
-
-intptr_t dispatch_semaphore_wait(dispatch_semaphore_t sema, dispatch_time_t timeout) {
-	dispatch_semaphore_t s = semaphore("dispatch_semaphore_wait", sema);
-	int err = 0;
-	pthread_mutex_lock(&s->mu);
-	s->waiting++;
-	while (s->value == 0 && err == 0) {
-		if (timeout == DISPATCH_TIME_NOW)
-			err = ETIMEDOUT;
-		else if (timeout == DISPATCH_TIME_FOREVER)
-			err = pthread_cond_wait(&s->cond, &s->mu);
-		else {
-			struct timespec until = at((uint64_t)((unsigned __int128)timeout * 125 / 3));
-			err = pthread_cond_timedwait(&s->cond, &s->mu, &until);
-		}
-	}
-	s->waiting--;
-	bool got = s->value > 0;
-	if (got)
-		s->value--;
-	pthread_mutex_unlock(&s->mu);
-	return got ? 0 : ETIMEDOUT;
-}
-
-intptr_t dispatch_semaphore_signal(dispatch_semaphore_t sema) {
-	dispatch_semaphore_t s = semaphore("dispatch_semaphore_signal", sema);
-	pthread_mutex_lock(&s->mu);
-	s->value++;
-	intptr_t woken = s->waiting > 0 ? 1 : 0;
-	pthread_cond_signal(&s->cond);
-	pthread_mutex_unlock(&s->mu);
-	return woken;
 }

@@ -29,7 +29,7 @@ static const struct entry knobs[] = {
 	K("events", events, 0), K("events.late", late_events, 0), K("short.read", short_read, 0), K("short.write", short_write, 0),
 	K("privilege", privilege, 1), K("root", root, -1), K("batch", batch, 0), K("batch.keys", batch_keys, -1),
 	K("traffic", traffic, 0), K("source.size", source_size, 1514), K("source.limit", source_limit, -1),
-	K("gateway", gateway, 1), K("dhcp", dhcp, 1), K("ra", ra, 1), K("limit.interfaces", limit, 32), K("ring", ring, 1024),
+	K("gateway", gateway, 1), K("dhcp", dhcp, 1), K("ra", ra, 1), K("forward.local", forward_local, 0), K("limit.interfaces", limit, 32), K("ring", ring, 1024),
 	K("strict.buffers", strict_buffers, 1), K("virtio.included", virtio_included, 0),
 };
 

@@ -51,6 +51,7 @@ struct net {
 	struct lease lease[LEASES];
 	uint32_t rules;
 	struct lv_rule rule[LV_RULES];
+	struct lv_forward *forward[LV_RULES]; // beside each rule; NULL = only recorded
 };
 
 // hub.c: switching. With net->mu held.
@@ -73,6 +74,11 @@ uint32_t lv_subnet_settle(struct lv_net_spec *spec, uint32_t *gateway, const str
 struct tap *lv_tap_open(struct net *net);
 void lv_tap_close(struct tap *tap);
 void lv_tap_write(struct tap *tap, const struct lv_frame *frame);
+// forward.c: serves a rule; false: its port is taken. *forward may stay NULL.
+struct lv_forward;
+bool lv_forward_start(const struct net *net, const struct lv_rule *rule, struct lv_forward **forward);
+void lv_forward_stop(struct lv_forward *forward);
+
 // lv_net_tap_input is what the tap's reader calls.
 void lv_net_tap_input(struct net *net, const struct lv_frame *frame);
 
