@@ -1,0 +1,262 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"go.uber.org/goleak"
+
+	"github.com/vmnet-cni/vmnet/conformance/e2e"
+	"github.com/vmnet-cni/vmnet/conformance/guest"
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// bin holds the programs, built once for all tests.
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, remove, err := e2e.Build(race)
+	if err != nil {
+		println(err.Error())
+		os.Exit(1)
+	}
+	bin = dir
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { remove(); os.Exit(code) }))
+}
+
+// kept are the files that may outlive the last attachment, as patterns.
+var kept = []string{"run/shim.lock", "state/lock", "state/leases.db", "state/networks/*.json", "state/shim.log"}
+
+// newMachine returns a machine whose network has the keys, and checks at the end
+// of the test that nothing is left on it.
+func newMachine(t testing.TB, keys map[string]any) *e2e.Machine {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "vmnet-e2e-")
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin := map[string]any{"type": "vmnet", "hostLoopback": true}
+	for k, v := range keys {
+		plugin[k] = v
+	}
+	conf, err := json.Marshal(map[string]any{"cniVersion": "1.1.0", "name": "e2e", "plugins": []any{plugin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := e2e.New(e2e.Config{Bin: bin, Dir: dir, ConfList: conf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		empty(t, m)
+		if _, err := m.Stop(soon(t)); err != nil {
+			t.Error(err)
+		}
+		if left := m.Processes(); len(left) > 0 {
+			t.Errorf("processes are left: %v", left)
+		}
+		if log, ok := m.Log(); ok && (t.Failed() || strings.Contains(log, "DATA RACE")) {
+			t.Errorf("the shim's log:\n%s", log)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// empty checks that the shim, if it runs, has no attachment, and that no file is
+// left but those that are kept.
+func empty(t testing.TB, m *e2e.Machine) {
+	t.Helper()
+	if s, err := m.Client.Status(soon(t)); err == nil && s.Attachments != 0 {
+		t.Errorf("%d attachments are left", s.Attachments)
+	}
+	files, err := m.Files()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, f := range files {
+		known := func(pattern string) bool { ok, _ := path.Match(pattern, f); return ok }
+		if f != "run/shim.sock" && !slices.ContainsFunc(kept, known) {
+			t.Errorf("%s is left", f)
+		}
+	}
+}
+
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// first returns address and gateway of a result.
+func first(t testing.TB, r *types100.Result) (addr netip.Prefix, gw netip.Addr) {
+	t.Helper()
+	if len(r.IPs) != 1 || len(r.Interfaces) < 1 {
+		t.Fatalf("result %+v, want an address and an interface", r)
+	}
+	ones, _ := r.IPs[0].Address.Mask.Size()
+	a, _ := netip.AddrFromSlice(r.IPs[0].Address.IP.To4())
+	gw, _ = netip.AddrFromSlice(r.IPs[0].Gateway.To4())
+	return netip.PrefixFrom(a, ones), gw
+}
+
+// A way is how a guest comes to its frames.
+type way struct {
+	name   string
+	frames string // of the configuration
+	take   func(t testing.TB, m *e2e.Machine, id string) (relay.Port, *types100.Result)
+}
+
+// ways are push and path, datagrams and stream.
+func ways() []way {
+	return []way{
+		{"push dgram", "dgram", push}, {"push stream", "stream", push},
+		{"path dgram", "dgram", dial("dgram")}, {"path stream", "stream", dial("stream")},
+		// The other kind's socket is always there too.
+		{"path stream beside", "dgram", dial("stream")}, {"path dgram beside", "stream", dial("dgram")},
+	}
+}
+
+func push(t testing.TB, m *e2e.Machine, id string) (relay.Port, *types100.Result) {
+	t.Helper()
+	p, err := m.AddPush(soon(t), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := guest.OpenPort(p.File, p.Message.MaxFrameSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := p.Result.Interfaces[0]; i.Mac != p.Message.MAC || i.Mtu != p.Message.MTU || i.Sandbox != p.NetNS {
+		t.Errorf("result %+v, pushed %+v", i, p.Message)
+	}
+	return port, p.Result
+}
+
+func dial(kind string) func(testing.TB, *e2e.Machine, string) (relay.Port, *types100.Result) {
+	return func(t testing.TB, m *e2e.Machine, id string) (relay.Port, *types100.Result) {
+		t.Helper()
+		r, err := m.Add(soon(t), id, "vm://"+id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reach(t, m, id, kind), r
+	}
+}
+
+// reach connects to a socket of an attachment.
+func reach(t testing.TB, m *e2e.Machine, id, kind string) relay.Port {
+	t.Helper()
+	a, err := m.Client.Attachment(soon(t), m.Network(), id, e2e.IfName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := a.DgramSocketPath
+	if kind == "stream" {
+		socket = a.StreamSocketPath
+	}
+	port, remove, err := guest.DialPort(socket, kind, a.MaxFrameSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(remove)
+	return port
+}
+
+// newGuest puts a guest on a port and lets it get its address, which must be that
+// of the result.
+func newGuest(t testing.TB, port relay.Port, r *types100.Result) *guest.Guest {
+	t.Helper()
+	mac, err := net.ParseMAC(r.Interfaces[0].Mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := guest.New(port, guest.Config{MAC: mac, MTU: r.Interfaces[0].Mtu})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	l, err := g.DHCP(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, gw := first(t, r)
+	if l.Address != addr || l.Router != gw || l.MTU != r.Interfaces[0].Mtu || fmt.Sprint(l.DNS) != fmt.Sprint(r.DNS.Nameservers) {
+		t.Errorf("lease %s %s mtu %d dns %v; the result says %s %s mtu %d dns %v",
+			l.Address, l.Router, l.MTU, l.DNS, addr, gw, r.Interfaces[0].Mtu, r.DNS.Nameservers)
+	}
+	return g
+}
+
+// detach ends a guest and its attachment.
+func detach(t testing.TB, m *e2e.Machine, id string, g *guest.Guest) {
+	t.Helper()
+	if g != nil {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := m.Del(soon(t), id, "vm://"+id); err != nil {
+		t.Error(err)
+	}
+}
+
+// hostPage serves a page on the host's loopback and returns its port.
+func hostPage(t testing.TB) uint16 {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("page of the host\n", 1000)) // several frames
+	})}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	t.Cleanup(func() { srv.Close(); <-done })
+	return uint16(l.Addr().(*net.TCPAddr).Port)
+}
+
+// host returns where a guest reaches the host's loopback.
+func host(r *types100.Result, t testing.TB) netip.Addr {
+	addr, _ := first(t, r)
+	return vmnet.LastAddr(addr)
+}
+
+// fetch fetches a page from a guest.
+func fetch(t testing.TB, g *guest.Guest, addr netip.AddrPort) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(soon(t), http.MethodGet, "http://"+addr.String()+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := g.HTTPClient().Do(req)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(body)
+}
