@@ -68,11 +68,11 @@ func finishTCP(ip []byte) {
 	t.SetChecksum(^checksum.Checksum(t, sum))
 }
 
-// A slices reads bytes that lie in several slices.
-type slices struct{ rest [][]byte }
+// A pieces reads bytes that lie in several slices.
+type pieces struct{ rest [][]byte }
 
 // payloadOf returns the bytes of pkt behind its headers.
-func payloadOf(pkt *stack.PacketBuffer) slices {
+func payloadOf(pkt *stack.PacketBuffer) pieces {
 	all := pkt.AsSlices()
 	for skip := pkt.HeaderSize(); skip > 0; {
 		if n := len(all[0]); n <= skip {
@@ -83,11 +83,11 @@ func payloadOf(pkt *stack.PacketBuffer) slices {
 		all[0] = all[0][skip:]
 		skip = 0
 	}
-	return slices{all}
+	return pieces{all}
 }
 
 // read fills b.
-func (s *slices) read(b []byte) {
+func (s *pieces) read(b []byte) {
 	for len(b) > 0 && len(s.rest) > 0 {
 		n := copy(b, s.rest[0])
 		b = b[n:]
