@@ -24,10 +24,11 @@ var modeNumber = map[vmnet.Mode]uint64{vmnet.Host: modeHost, vmnet.Shared: modeS
 // vmnet_interface_start_with_network on a logical network. The caller releases it.
 func (n *network) describe(c vmnet.Config) *dict {
 	a, d := n.drv.api, n.drv.api.newDict()
-	d.setUUID("interface identity", a.keyID, c.UUID)
+	if n.kind != logical { // which do not know it, and give another MAC at every start
+		d.setUUID("interface identity", a.keyID, c.UUID)
+	}
 	if c.MAC != nil || n.kind == logical {
-		// The guest has an address of its own; a logical network gives a new one
-		// at every start otherwise.
+		// The guest has an address of its own.
 		d.setBool("mac", a.keyAllocateMAC, false)
 	}
 	if n.cfg.Isolated {

@@ -22,6 +22,8 @@ type driver struct {
 	guard     guard
 	root      bool
 	truncated atomic.Int64
+	// privileged is set when the older calls have been seen to work.
+	privileged atomic.Bool
 
 	mu         sync.Mutex // guards all following fields
 	networks   map[*network]struct{}

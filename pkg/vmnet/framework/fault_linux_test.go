@@ -244,18 +244,46 @@ func readSome(t *testing.T, d vmnet.Device, bufs [][]byte, sizes []int) (n int) 
 	return n
 }
 
-// TestNoPrivilege starts where nothing may be started.
+// TestNoPrivilege opens networks where the process may start nothing. Open says
+// so, so that another driver can be taken, and so does Start.
 func TestNoPrivilege(t *testing.T) {
-	for _, release := range []int{macOS26, macOS15} {
-		l := load(t, release)
-		l.control(t, "privilege", 0)
-		err := begin(l.driver(t, framework.Config{}), shared("privilege"))
-		if !errors.Is(err, vmnet.Failure) && !errors.Is(err, vmnet.MemFailure) {
-			t.Errorf("%d: %v", release, err)
-		}
-		if os.Geteuid() != 0 && !errors.Is(err, vmnet.ErrPermission) {
-			t.Errorf("%d: %v is not ErrPermission", release, err)
-		}
+	for _, c := range []struct {
+		name    string
+		release int
+		mode    vmnet.Mode
+		want    string
+	}{
+		{"logical", macOS26, vmnet.Shared, "com.apple.security.virtualization"},
+		{"bridged on 26", macOS26, vmnet.Bridged, "com.apple.security.virtualization"},
+		{"classic", macOS15, vmnet.Shared, "run as root, or use the driver netstack"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := load(t, c.release)
+			d := l.driver(t, framework.Config{})
+			cfg := vmnet.NetworkConfig{Name: "privilege", Mode: c.mode}
+			if c.mode == vmnet.Bridged {
+				cfg.Uplink = "en0"
+			}
+			l.control(t, "privilege", 0)
+			for _, root := range []bool{false, true} {
+				framework.SetRoot(d, root)
+				err := begin(d, cfg)
+				if errors.Is(err, vmnet.ErrPermission) == root || strings.Contains(err.Error(), c.want) == root {
+					t.Errorf("root %t: %v", root, err)
+				}
+				if !errors.Is(err, vmnet.Failure) && !errors.Is(err, vmnet.MemFailure) {
+					t.Errorf("root %t: %v", root, err)
+				}
+			}
+			framework.SetRoot(d, false)
+			if _, err := d.Open(context.Background(), cfg); !errors.Is(err, vmnet.ErrPermission) {
+				t.Errorf("open: %v", err)
+			}
+			l.control(t, "privilege", 1)
+			if err := begin(d, cfg); err != nil {
+				t.Errorf("with a privilege that is not root's: %v", err)
+			}
+		})
 	}
 }
 

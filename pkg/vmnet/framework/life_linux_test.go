@@ -44,6 +44,12 @@ func TestCycles(t *testing.T) {
 				})
 			}
 			all.Wait()
+			eventually(t, func() error {
+				if n := l.count(t, "live.threads"); n != 0 {
+					return fmt.Errorf("%d threads of queues", n)
+				}
+				return nil
+			})
 		})
 	}
 }

@@ -43,14 +43,34 @@ func newNetwork(d *driver, cfg vmnet.NetworkConfig, k kind) *network {
 
 // create makes what the framework needs before the first interface. A classic
 // network is nothing but the description of each interface: that is tried, so
-// that an unsupported feature is an error of Open.
+// that an unsupported feature or a missing privilege is an error of Open.
 func (n *network) create(ctx context.Context) error {
 	if n.kind == logical {
 		return n.createLogical(ctx)
 	}
 	desc := n.describe(vmnet.Config{UUID: uuid.Max})
 	desc.release()
-	return desc.err
+	if desc.err != nil {
+		return desc.err
+	}
+	return n.probe(ctx)
+}
+
+// probe starts an interface and stops it again, once for a driver whose process
+// is not root: the older calls tell of a missing privilege in no other way.
+func (n *network) probe(ctx context.Context) error {
+	if n.drv.root || n.drv.privileged.Load() {
+		return nil
+	}
+	if err := n.drv.acquire(); err != nil {
+		return err
+	}
+	d, err := n.start(ctx, vmnet.Config{UUID: uuid.New()})
+	if err != nil {
+		return err
+	}
+	n.drv.privileged.Store(true)
+	return d.Close()
 }
 
 // Info implements vmnet.Network. RangeEnd is set where a DHCP server of the

@@ -113,3 +113,29 @@ func TestCompare(t *testing.T) {
 		t.Errorf("%v: want both subnets in the text", err)
 	}
 }
+
+// FuzzComplete has configurations checked: what is accepted is whole.
+func FuzzComplete(f *testing.F) {
+	f.Add(uint8(0), "192.168.127.0/24", "", "", 1500)
+	f.Add(uint8(1), "10.0.0.4/30", "10.0.0.5", "10.0.0.6", 0)
+	f.Add(uint8(2), "192.168.0.0/16", "192.168.255.254", "", 9000)
+	f.Fuzz(func(t *testing.T, k uint8, subnet, gateway, end string, mtu int) {
+		cfg := vmnet.NetworkConfig{MTU: mtu}
+		cfg.Subnet, _ = netip.ParsePrefix(subnet)
+		cfg.Gateway, _ = netip.ParseAddr(gateway)
+		cfg.RangeEnd, _ = netip.ParseAddr(end)
+		got, err := complete(cfg, kind(k%3))
+		if err != nil {
+			return
+		}
+		if got.MTU < vmnet.MinMTU || got.MTU > vmnet.MaxMTU {
+			t.Errorf("mtu %d", got.MTU)
+		}
+		if got.Subnet.IsValid() && !got.Subnet.Contains(got.Gateway) {
+			t.Errorf("gateway %s, subnet %s", got.Gateway, got.Subnet)
+		}
+		if got.RangeEnd.IsValid() && (!got.Subnet.Contains(got.RangeEnd) || kind(k%3) == classic && !got.Gateway.Less(got.RangeEnd)) {
+			t.Errorf("range end %s, gateway %s, subnet %s", got.RangeEnd, got.Gateway, got.Subnet)
+		}
+	})
+}
