@@ -181,6 +181,27 @@ const (
 	UDP  Protocol = 17
 )
 
+// A Namer gives names to the guests of a network in the DNS of that network. It is
+// an ability that the networks of some drivers have.
+type Namer interface {
+	// SetNames makes each of names, a single DNS label in any case, a name below
+	// NetworkInfo.Domain that leads to addrs, and each of addrs lead back to the
+	// first of names. key says whose they are; what it had before is replaced. A
+	// name that several keys have leads to the addresses of all, in the order in
+	// which the keys came. NameGateway and NameHost, and what is no label, are
+	// refused with InvalidArgument, an address family that the network does not
+	// have with errors.ErrUnsupported; then nothing changes.
+	SetNames(key string, names []string, addrs []netip.Addr) error
+	// RemoveNames forgets the names of key. It is no error when there are none.
+	RemoveNames(key string)
+}
+
+// Names that networks whose gateway answers DNS have by themselves.
+const (
+	NameGateway = "gateway" // the gateway
+	NameHost    = "host"    // the host's loopback, with HostLoopback
+)
+
 // A BridgeLister lists the interfaces that Bridged accepts as uplinks. It is an
 // ability that some drivers have.
 type BridgeLister interface {

@@ -28,7 +28,7 @@ const (
 // dnsServer answers at the gateway's port 53.
 type dnsServer struct {
 	g         *gateway
-	names     *Names
+	names     *names
 	resolvers resolvers
 	forwards  bool          // a shared network: other names are asked of the resolvers
 	inFlight  chan struct{} // one token per query being answered
@@ -48,11 +48,11 @@ func newDNSServer(g *gateway) *dnsServer {
 	}
 	// Both names are valid labels; only a domain that is no name fails, and then
 	// there are no own names.
-	if err := d.names.Set("gateway", g.info.Gateway); err != nil {
+	if err := d.names.reserve(vmnet.NameGateway, g.info.Gateway); err != nil {
 		g.cfg.Log("dns: %v", err)
 	}
 	if a := g.info.HostLoopbackAddr; a.IsValid() {
-		if err := d.names.Set("host", a); err != nil {
+		if err := d.names.reserve(vmnet.NameHost, a); err != nil {
 			g.cfg.Log("dns: %v", err)
 		}
 	}

@@ -1,10 +1,15 @@
 package netstack
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 // FuzzDNS takes arbitrary bytes as a guest's query and as a resolver's reply.
@@ -21,7 +26,7 @@ func FuzzDNS(f *testing.F) {
 	f.Add([]byte{7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0})
 	subnet := netip.MustParsePrefix("192.168.127.0/24")
 	d := &dnsServer{g: &gateway{count: new(counters)}, names: newNames("vm.internal", subnet)}
-	if err := d.names.Set("gateway", netip.MustParseAddr("192.168.127.1")); err != nil {
+	if err := d.names.reserve("gateway", netip.MustParseAddr("192.168.127.1")); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -43,34 +48,57 @@ func FuzzDNS(f *testing.F) {
 
 func TestNames(t *testing.T) {
 	n := newNames("VM.internal", netip.MustParsePrefix("192.168.127.0/24"))
-	one, two := netip.MustParseAddr("192.168.127.2"), netip.MustParseAddr("192.168.127.3")
+	gateway, one, two := netip.MustParseAddr("192.168.127.1"), netip.MustParseAddr("192.168.127.2"), netip.MustParseAddr("192.168.127.3")
+	if err := n.reserve("gateway", gateway); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
-		name string
-		a    netip.Addr
-		ok   bool
+		key   string
+		names []string
+		a     netip.Addr
+		want  error
 	}{
-		{"web", one, true},
-		{"WEB", two, true}, // the same name
-		{"db", two, true},  // takes the address from it
-		{"", one, false},
-		{"a.b", one, false}, // not a single label
-		{"v6", netip.MustParseAddr("fd00::1"), false},
+		{"c1", []string{"old"}, two, nil},
+		{"c1", []string{"web", "WEB", "www"}, one, nil}, // takes the place of the first
+		{"c2", []string{"db", "web"}, two, nil},
+		{"c3", nil, one, nil},
+		{"c4", []string{"ok", ""}, one, vmnet.InvalidArgument},
+		{"c4", []string{"a.b"}, one, vmnet.InvalidArgument},
+		{"c4", []string{strings.Repeat("x", 64)}, one, vmnet.InvalidArgument},
+		{"c4", []string{"Gateway"}, one, vmnet.InvalidArgument},
+		{"c4", []string{"host"}, one, vmnet.InvalidArgument},
+		{"c4", []string{"v6"}, netip.MustParseAddr("fd00::1"), errors.ErrUnsupported},
+		{"c4", []string{"none"}, netip.Addr{}, errors.ErrUnsupported},
 	} {
-		if err := n.Set(c.name, c.a); (err == nil) != c.ok {
-			t.Errorf("set %q %s: %v", c.name, c.a, err)
+		if err := n.set(c.key, c.names, []netip.Addr{c.a}); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+			t.Errorf("%s: set %q %s: %v, want %v", c.key, c.names, c.a, err, c.want)
 		}
 	}
-	if _, _, ok := n.lookup("web.vm.internal."); ok {
-		t.Error("web still has an address that is db's")
+	check := func(name, addrs, ptr string) {
+		t.Helper()
+		got, gotPTR, ok := n.lookup(name)
+		if text := fmt.Sprint(got); text != addrs || gotPTR != ptr || ok != (addrs != "[]" || ptr != "") {
+			t.Errorf("%s: %s %q %v, want %s %q", name, text, gotPTR, ok, addrs, ptr)
+		}
 	}
-	if a, _, ok := n.lookup("db.vm.internal."); !ok || a != two {
-		t.Errorf("db: %s, %v", a, ok)
-	}
-	if _, ptr, ok := n.lookup("3.127.168.192.in-addr.arpa."); !ok || ptr != "db.vm.internal." {
-		t.Errorf("reverse of %s: %q, %v", two, ptr, ok)
-	}
-	if _, _, ok := n.lookup("2.127.168.192.in-addr.arpa."); ok {
-		t.Errorf("%s still has a name", one)
+	check("web.vm.internal.", "[192.168.127.2 192.168.127.3]", "")
+	check("www.vm.internal.", "[192.168.127.2]", "")
+	check("db.vm.internal.", "[192.168.127.3]", "")
+	check("old.vm.internal.", "[]", "")
+	check("ok.vm.internal.", "[]", "")
+	check("2.127.168.192.in-addr.arpa.", "[]", "web.vm.internal.")
+	check("3.127.168.192.in-addr.arpa.", "[]", "db.vm.internal.")
+	n.remove("c1")
+	n.remove("c1")
+	check("web.vm.internal.", "[192.168.127.3]", "")
+	check("www.vm.internal.", "[]", "")
+	check("2.127.168.192.in-addr.arpa.", "[]", "")
+	n.remove("c2")
+	n.remove("c3")
+	n.remove("gateway")
+	check("gateway.vm.internal.", "[192.168.127.1]", "")
+	if len(n.owners) != 1 || len(n.forward) != 1 || len(n.reverse) != 1 {
+		t.Errorf("left: %v %v %v", n.owners, n.forward, n.reverse)
 	}
 	for name, want := range map[string]bool{
 		"vm.internal.": true, "x.y.vm.internal.": true, "vm.internal.com.": false, "internal.": false,

@@ -114,7 +114,7 @@ func TestDNSOwnNames(t *testing.T) {
 	up := resolver(t, func(w dns.ResponseWriter, q *dns.Msg) { asked.Add(1); answerA("192.0.2.1")(w, q) })
 	n := openNetwork(t, netstack.Config{}, func(c *vmnet.NetworkConfig) { c.Resolvers = []netip.AddrPort{up} })
 	g := newGuest(t, n, "192.168.127.2")
-	if err := n.Names().Set("web", g.addr); err != nil {
+	if err := n.SetNames("c1/eth0", []string{"web", "www"}, []netip.Addr{g.addr}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -127,6 +127,7 @@ func TestDNSOwnNames(t *testing.T) {
 		{"gateway.vm.internal.", dns.TypeAAAA, "NOERROR own"},
 		{"host.vm.internal.", dns.TypeA, "NOERROR 192.168.127.254 own"},
 		{"web.vm.internal.", dns.TypeA, "NOERROR 192.168.127.2 own"},
+		{"WWW.vm.internal.", dns.TypeA, "NOERROR 192.168.127.2 own"},
 		{"nobody.vm.internal.", dns.TypeA, "NXDOMAIN own"},
 		{"vm.internal.", dns.TypeA, "NOERROR own"},
 		{"1.127.168.192.in-addr.arpa.", dns.TypePTR, "NOERROR gateway.vm.internal. own"},
@@ -139,7 +140,7 @@ func TestDNSOwnNames(t *testing.T) {
 			}
 		}
 	}
-	n.Names().Remove("web")
+	n.RemoveNames("c1/eth0")
 	if got := text(g.query("udp", "web.vm.internal.", dns.TypeA)); got != "NXDOMAIN own" {
 		t.Errorf("removed name: %s", got)
 	}

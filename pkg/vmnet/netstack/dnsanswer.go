@@ -29,7 +29,11 @@ func (d *dnsServer) answer(query []byte, tcp bool) []byte {
 	}
 	if d.names.owns(dns.CanonicalName(m.Question[0].Name)) {
 		d.g.count.dnsOwn.Add(1)
-		return pack(d.names.answer(m))
+		reply := d.names.answer(m)
+		if !tcp {
+			reply.Truncate(udpSize(m))
+		}
+		return pack(reply)
 	}
 	if !d.forwards {
 		return pack(failure(m, dns.RcodeRefused))
@@ -81,8 +85,20 @@ func echoEDNS(reply, query *dns.Msg) {
 	}
 }
 
+// maxUDP is the longest answer over UDP in bytes, so that none is a fragment (RFC
+// 9715, 3).
+const maxUDP = 1232
+
+// udpSize is how long an answer over UDP may be (RFC 6891, 6.2.3).
+func udpSize(query *dns.Msg) int {
+	if opt := query.IsEdns0(); opt != nil {
+		return min(max(int(opt.UDPSize()), dns.MinMsgSize), maxUDP)
+	}
+	return dns.MinMsgSize
+}
+
 // answer returns the reply to a query for a name that n owns.
-func (n *Names) answer(query *dns.Msg) *dns.Msg {
+func (n *names) answer(query *dns.Msg) *dns.Msg {
 	q := query.Question[0]
 	if q.Qclass != dns.ClassINET && q.Qclass != dns.ClassANY {
 		return failure(query, dns.RcodeRefused)
@@ -93,14 +109,16 @@ func (n *Names) answer(query *dns.Msg) *dns.Msg {
 	m.RecursionAvailable = true
 	echoEDNS(m, query)
 	name := dns.CanonicalName(q.Name)
-	a, ptr, ok := n.lookup(name)
+	addrs, ptr, ok := n.lookup(name)
 	hdr := dns.RR_Header{Name: q.Name, Class: dns.ClassINET, Ttl: ownTTL}
 	switch {
 	case !ok && name != n.domain:
 		m.Rcode = dns.RcodeNameError
-	case a.IsValid() && (q.Qtype == dns.TypeA || q.Qtype == dns.TypeANY):
+	case len(addrs) > 0 && (q.Qtype == dns.TypeA || q.Qtype == dns.TypeANY):
 		hdr.Rrtype = dns.TypeA
-		m.Answer = []dns.RR{&dns.A{Hdr: hdr, A: a.AsSlice()}}
+		for _, a := range addrs {
+			m.Answer = append(m.Answer, &dns.A{Hdr: hdr, A: a.AsSlice()})
+		}
 	case ptr != "" && (q.Qtype == dns.TypePTR || q.Qtype == dns.TypeANY):
 		hdr.Rrtype = dns.TypePTR
 		m.Answer = []dns.RR{&dns.PTR{Hdr: hdr, Ptr: ptr}}
@@ -114,7 +132,7 @@ func (n *Names) answer(query *dns.Msg) *dns.Msg {
 
 // soa returns the start of authority for name: of the domain, or of the reverse
 // zone just above.
-func (n *Names) soa(name string) dns.RR {
+func (n *names) soa(name string) dns.RR {
 	zone := n.domain
 	if !dns.IsSubDomain(n.domain, name) {
 		if next, end := dns.NextLabel(name, 0); !end {

@@ -59,7 +59,9 @@ func TestOpenDefaults(t *testing.T) {
 	if i.Gateway.String() != "192.168.127.1" || i.MTU != 1500 || i.Domain != "vm.internal" || i.HostLoopbackAddr.String() != "192.168.127.254" {
 		t.Errorf("granted: %+v", i)
 	}
-	if n := openNetwork(t, netstack.Config{}, func(c *vmnet.NetworkConfig) { c.Subnet, c.HostLoopback, c.Layer2 = netip.Prefix{}, false, true }); n.Names() != nil {
-		t.Error("a layer-2 network has names")
+	n = openNetwork(t, netstack.Config{}, func(c *vmnet.NetworkConfig) { c.Subnet, c.HostLoopback, c.Layer2 = netip.Prefix{}, false, true })
+	if err := n.SetNames("c", []string{"web"}, nil); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("names of a layer-2 network: %v, want unsupported", err)
 	}
+	n.RemoveNames("c")
 }

@@ -1,80 +1,144 @@
 package netstack
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/miekg/dns"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// Names are the names that a network's DNS server answers itself: an address
-// each, both ways. Its methods may be called from several goroutines.
-type Names struct {
+// names are the names that a network's DNS server answers itself, and the
+// addresses that they have, both ways. Its methods may be called from several
+// goroutines.
+type names struct {
 	domain string // with a final dot, in lower case
 	subnet netip.Prefix
 
 	mu      sync.RWMutex // guards all following fields
-	forward map[string]netip.Addr
-	reverse map[string]string // "1.127.168.192.in-addr.arpa." to name
+	owners  map[string]*owner
+	forward map[string][]*owner // by name; never empty, the oldest first
+	reverse map[string][]*owner // by name, as "1.127.168.192.in-addr.arpa."
+}
+
+// An owner has names. It does not change.
+type owner struct {
+	names []string // fully qualified, in lower case; the first is that of the addresses
+	arpas []string // of addrs
+	addrs []netip.Addr
 }
 
 // newNames returns an empty table for the domain.
-func newNames(domain string, subnet netip.Prefix) *Names {
-	return &Names{
+func newNames(domain string, subnet netip.Prefix) *names {
+	return &names{
 		domain:  dns.CanonicalName(domain),
 		subnet:  subnet,
-		forward: make(map[string]netip.Addr),
-		reverse: make(map[string]string),
+		owners:  make(map[string]*owner),
+		forward: make(map[string][]*owner),
+		reverse: make(map[string][]*owner),
 	}
 }
 
-// Set gives the host name, a single label below the network's domain, the IPv4
-// address a, and a the name. What either had before is replaced.
-func (n *Names) Set(name string, a netip.Addr) error {
-	fqdn := dns.CanonicalName(name + "." + n.domain)
-	if _, ok := dns.IsDomainName(fqdn); !ok || name == "" || dns.CountLabel(fqdn) != dns.CountLabel(n.domain)+1 {
-		return fmt.Errorf("name %q: want a single DNS label", name)
-	}
-	if !a.Is4() {
-		return fmt.Errorf("name %q: address %s: want IPv4", name, a)
-	}
-	arpa, err := dns.ReverseAddr(a.String())
+// reserve gives a name of the gateway's own its address.
+func (n *names) reserve(name string, a netip.Addr) error {
+	o, err := n.owner([]string{name}, []netip.Addr{a})
 	if err != nil {
-		return fmt.Errorf("name %q: address %s: %w", name, a, err)
+		return err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.removeLocked(fqdn)
-	if old, ok := n.reverse[arpa]; ok {
-		n.removeLocked(old)
-	}
-	n.forward[fqdn] = a
-	n.reverse[arpa] = fqdn
+	n.replace("own/"+name, o)
 	return nil
 }
 
-// Remove forgets the host name. It is no error when there is none.
-func (n *Names) Remove(name string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.removeLocked(dns.CanonicalName(name + "." + n.domain))
+// set does what vmnet.Namer's SetNames says.
+func (n *names) set(key string, labels []string, addrs []netip.Addr) error {
+	for _, l := range labels {
+		if l = strings.ToLower(l); l == vmnet.NameGateway || l == vmnet.NameHost {
+			return fmt.Errorf("name %q: is the gateway's own: %w", l, vmnet.InvalidArgument)
+		}
+	}
+	o, err := n.owner(labels, addrs)
+	if err != nil {
+		return err
+	}
+	n.replace("guest/"+key, o)
+	return nil
 }
 
-func (n *Names) removeLocked(fqdn string) {
-	a, ok := n.forward[fqdn]
-	if !ok {
+// owner checks names and addresses.
+func (n *names) owner(labels []string, addrs []netip.Addr) (*owner, error) {
+	o := &owner{addrs: slices.Clone(addrs)}
+	for _, l := range labels {
+		fqdn := dns.CanonicalName(l + "." + n.domain)
+		if _, ok := dns.IsDomainName(fqdn); !ok || l == "" || dns.CountLabel(fqdn) != dns.CountLabel(n.domain)+1 {
+			return nil, fmt.Errorf("name %q: want a single DNS label: %w", l, vmnet.InvalidArgument)
+		}
+		if !slices.Contains(o.names, fqdn) {
+			o.names = append(o.names, fqdn)
+		}
+	}
+	for _, a := range addrs {
+		arpa, err := dns.ReverseAddr(a.String())
+		if !a.Is4() || err != nil {
+			return nil, fmt.Errorf("names %q: address %s: want IPv4: %w", labels, a, errors.ErrUnsupported)
+		}
+		o.arpas = append(o.arpas, arpa)
+	}
+	return o, nil
+}
+
+// replace puts o in the place of what key had.
+func (n *names) replace(key string, o *owner) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.removeLocked(key)
+	n.owners[key] = o
+	for _, name := range o.names {
+		n.forward[name] = append(n.forward[name], o)
+	}
+	if len(o.names) == 0 {
 		return
 	}
-	delete(n.forward, fqdn)
-	if arpa, err := dns.ReverseAddr(a.String()); err == nil {
-		delete(n.reverse, arpa)
+	for _, arpa := range o.arpas {
+		n.reverse[arpa] = append(n.reverse[arpa], o)
+	}
+}
+
+// remove forgets the names of a guest.
+func (n *names) remove(key string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.removeLocked("guest/" + key)
+}
+
+func (n *names) removeLocked(key string) {
+	o := n.owners[key]
+	if o == nil {
+		return
+	}
+	delete(n.owners, key)
+	drop := func(from map[string][]*owner, name string) {
+		if left := slices.DeleteFunc(from[name], func(p *owner) bool { return p == o }); len(left) > 0 {
+			from[name] = left
+		} else {
+			delete(from, name)
+		}
+	}
+	for _, name := range o.names {
+		drop(n.forward, name)
+	}
+	for _, arpa := range o.arpas {
+		drop(n.reverse, arpa)
 	}
 }
 
 // owns reports whether names like name are the network's own to answer: those of
 // its domain, and the reverse names of its subnet.
-func (n *Names) owns(name string) bool {
+func (n *names) owns(name string) bool {
 	if dns.IsSubDomain(n.domain, name) {
 		return true
 	}
@@ -82,15 +146,22 @@ func (n *Names) owns(name string) bool {
 	return ok && n.subnet.Contains(a)
 }
 
-// lookup returns the address or the name that name, in lower case, has.
-func (n *Names) lookup(name string) (a netip.Addr, ptr string, ok bool) {
+// lookup returns the addresses, or the name, that name, in lower case, has.
+func (n *names) lookup(name string) (addrs []netip.Addr, ptr string, ok bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if a, ok = n.forward[name]; ok {
-		return a, "", true
+	for _, o := range n.forward[name] {
+		for _, a := range o.addrs {
+			if !slices.Contains(addrs, a) {
+				addrs = append(addrs, a)
+			}
+		}
+		ok = true
 	}
-	ptr, ok = n.reverse[name]
-	return netip.Addr{}, ptr, ok
+	if owners := n.reverse[name]; len(owners) > 0 {
+		return nil, owners[0].names[0], true
+	}
+	return addrs, "", ok
 }
 
 // reverseAddr returns the address of a name below in-addr.arpa.

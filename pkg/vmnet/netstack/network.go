@@ -2,8 +2,10 @@ package netstack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -31,7 +33,10 @@ type Network struct {
 	closeErr  error
 }
 
-var _ vmnet.Network = (*Network)(nil)
+var (
+	_ vmnet.Network = (*Network)(nil)
+	_ vmnet.Namer   = (*Network)(nil)
+)
 
 func open(cfg Config, info vmnet.NetworkInfo) (*Network, error) {
 	n := &Network{
@@ -56,13 +61,19 @@ func open(cfg Config, info vmnet.NetworkInfo) (*Network, error) {
 // Info implements vmnet.Network.
 func (n *Network) Info() vmnet.NetworkInfo { return n.info }
 
-// Names returns the names that the gateway's DNS server answers itself, to add
-// guests to. It is nil for a layer-2 network.
-func (n *Network) Names() *Names {
+// SetNames implements vmnet.Namer, for IPv4.
+func (n *Network) SetNames(key string, names []string, addrs []netip.Addr) error {
 	if n.gateway == nil {
-		return nil
+		return fmt.Errorf("names %q: a layer-2 network has no gateway that could answer: %w", names, errors.ErrUnsupported)
 	}
-	return n.gateway.dns.names
+	return n.gateway.dns.names.set(key, names, addrs)
+}
+
+// RemoveNames implements vmnet.Namer.
+func (n *Network) RemoveNames(key string) {
+	if n.gateway != nil {
+		n.gateway.dns.names.remove(key)
+	}
 }
 
 // Stats returns the network's counters.
