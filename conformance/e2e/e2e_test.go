@@ -174,7 +174,7 @@ func TestKill(t *testing.T) {
 			if _, err := b.Ping(soon(t), addrA.Addr()); err != nil {
 				t.Error(err)
 			}
-			if err := m.Check(soon(t), "b", "vm://b"); err != nil {
+			if err := m.Check(soon(t), "b", rb.Interfaces[0].Sandbox); err != nil {
 				t.Error(err)
 			}
 			detach(t, m, "a", a)
