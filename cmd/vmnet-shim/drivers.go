@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"runtime"
 
@@ -25,7 +24,7 @@ func newDrivers(log logrus.FieldLogger) (drivers map[string]vmnet.Driver, proble
 	}
 	fw, err := framework.New(framework.Config{Log: log.WithField("driver", shim.DriverVmnet).Infof})
 	if err != nil {
-		return drivers, []string{fmt.Sprintf("driver %s: %v", shim.DriverVmnet, err)}
+		return drivers, []string{err.Error()}
 	}
 	drivers[shim.DriverVmnet] = fw
 	return drivers, nil

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"encoding/json"
+
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -27,4 +29,13 @@ func DecodeAttach(body []byte) (shim.AttachRequest, error) {
 // DecodeGC decodes the body of a GC.
 func DecodeGC(body []byte) (req shim.GCRequest, err error) {
 	return req, decode(body, &req)
+}
+
+// ReadRecord reads the content of an attachment's state file.
+func ReadRecord(data []byte) (ipam.Key, shim.AttachRequest, error) {
+	var rec attachmentRecord
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return rec.Key, rec.Request, err
+	}
+	return rec.Key, rec.Request, rec.valid()
 }

@@ -1,11 +1,10 @@
 package server_test
 
 import (
+	"encoding/json"
 	"errors"
 	"reflect"
 	"testing"
-
-	"encoding/json"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/shim/server"
@@ -56,6 +55,31 @@ func FuzzGCRequest(f *testing.F) {
 		var raw struct{ Valid *[]json.RawMessage }
 		if json.Unmarshal(data, &raw) == nil && raw.Valid == nil && req.Valid != nil {
 			t.Fatalf("%s: list %v from nothing", data, req.Valid)
+		}
+	})
+}
+
+// FuzzStateFile: a state file is refused, or what it says could have been asked
+// for.
+func FuzzStateFile(f *testing.F) {
+	for _, seed := range []string{
+		`{"version":1,"network":"n","containerID":"c","ifname":"eth0","uuid":"6f0f8a54-7c1b-5a0e-9d3f-5f4e7b1a2c90","mac":"02:00:00:00:00:01","addr":"10.0.0.2/24","owner":0,"created":"2026-01-02T03:04:05Z","request":{"network":{"name":"n","mode":"shared"}},"granted":{"name":"n","mode":"shared"}}`,
+		`{"version":2}`, `{"version":1}`, `{}`, `null`, `{"version":1,"network":"../n","containerID":"c","ifname":"e"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		key, req, err := server.ReadRecord(data)
+		if err != nil {
+			return
+		}
+		for _, err := range []error{shim.CheckNetwork(key.Network), shim.CheckContainerID(key.ContainerID), shim.CheckIfName(key.IfName)} {
+			if err != nil {
+				t.Fatalf("%s: %v", data, err)
+			}
+		}
+		if req.Network.Name != key.Network || req.Network.MTU == 0 || req.Frames == "" {
+			t.Fatalf("%s: request %+v is not normalized", data, req)
 		}
 	})
 }

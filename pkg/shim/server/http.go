@@ -171,15 +171,14 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	_ = writeJSONBody(w, status, e) // the client is gone; nobody is left to be told
 }
 
-// toError gives every error a code.
+// toError gives every error a code, and a message of one line: joined errors
+// have one for each.
 func toError(err error) *shim.Error {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	var e *shim.Error
 	if errors.As(err, &e) {
-		if err.Error() == e.Message {
-			return e
-		}
 		c := *e
-		c.Message = err.Error() // with what was joined or wrapped around it
+		c.Message = text // with what was joined or wrapped around it
 		return &c
 	}
 	code := shim.CodeInternal
@@ -193,7 +192,7 @@ func toError(err error) *shim.Error {
 	case errors.Is(err, vmnet.InvalidArgument):
 		code = shim.CodeInvalid
 	}
-	return &shim.Error{Code: code, Message: err.Error()}
+	return &shim.Error{Code: code, Message: text}
 }
 
 // leaseError gives the errors of the allocator their codes and keys.
