@@ -175,7 +175,7 @@ func serveOn(g *guest.Guest, h http.Handler) (stop func(), err error) {
 	go func() { done <- srv.Serve(l) }()
 	return func() {
 		if err := errors.Join(srv.Close(), l.Close()); err == nil {
-			<-done
+			_ = <-done // http.ErrServerClosed
 		}
 	}, nil
 }

@@ -185,7 +185,7 @@ func TestKill(t *testing.T) {
 
 // TestDrain moves a few MiB both ways, and counts them.
 func TestDrain(t *testing.T) {
-	const total = 8 << 20
+	const total = 2 << 20
 	for _, w := range ways()[:2] {
 		t.Run(strings.ReplaceAll(w.name, " ", "-"), func(t *testing.T) {
 			m := newMachine(t, map[string]any{"frames": w.frames})

@@ -14,6 +14,7 @@ import (
 //	if errors.Is(err, vmnet.PacketTooBig) { … }
 type Code uint32
 
+// The codes of the framework.
 const (
 	success Code = 1000 // VMNET_SUCCESS; never an error, so not exported
 

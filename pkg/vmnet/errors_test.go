@@ -76,7 +76,7 @@ func TestOpError(t *testing.T) {
 		if e.Error() != want {
 			t.Errorf("%q, want %q", e, want)
 		}
-		if e.Unwrap() != e.Err {
+		if !errors.Is(e, e.Err) {
 			t.Errorf("%v does not unwrap to its cause", e)
 		}
 	}

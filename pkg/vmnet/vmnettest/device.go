@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/google/uuid"
+
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 

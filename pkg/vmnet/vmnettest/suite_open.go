@@ -151,7 +151,7 @@ func openClose(k *kit) {
 	if err := i.Close(); err != nil {
 		k.Errorf("close an interface of a closed network: %v", err)
 	}
-	receive(k, "the wait ending", wait)
+	_ = receive(k, "the wait ending", wait) // ended by an event or by the close
 }
 
 func openSingle(k *kit) {

@@ -131,6 +131,6 @@ func (s *steps) serve(ctx context.Context) error {
 	case <-s.g.Gone():
 	}
 	err = srv.Close()
-	<-done
+	_ = <-done // http.ErrServerClosed
 	return err
 }
