@@ -20,8 +20,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/internal/require"
 )
@@ -62,6 +64,7 @@ func Build(t testing.TB, cfg Config) Library {
 	require.Linux(t)
 	clang := require.Tool(t, "clang")
 	require.Tool(t, "make")
+	blocksRuntime(t, clang)
 	if cfg.Release == 0 {
 		cfg.Release = newest
 	}
@@ -70,6 +73,25 @@ func Build(t testing.TB, cfg Config) Library {
 		t.Fatal(err)
 	}
 	return lib
+}
+
+// blocksRuntime skips the test, or fails it where clang is required, when the
+// compiler does not find the Blocks runtime.
+func blocksRuntime(t testing.TB, clang string) {
+	t.Helper()
+	const name = "libBlocksRuntime.so"
+	path, err := exec.Command(clang, "-print-file-name="+name).Output()
+	if err != nil {
+		t.Fatalf("%s -print-file-name=%s: %v", clang, name, err)
+	}
+	if strings.TrimSpace(string(path)) != name {
+		return // found: else the name comes back as it was
+	}
+	const text = "this test needs the Blocks runtime (Debian: apt-get install libblocksruntime-dev)"
+	if slices.Contains(strings.Split(os.Getenv(require.Env), ","), "clang") {
+		t.Fatal(text)
+	}
+	t.Skip(text)
 }
 
 // build makes the library in a cache directory named by what goes into it.
@@ -146,6 +168,7 @@ func compile(dir string, cfg Config) error {
 	if text, err := exec.Command("make", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("make %s: %w\n%s", strings.Join(args, " "), err, text)
 	}
+	prune(filepath.Dir(dir))
 	if err := os.Rename(built, dir); err != nil {
 		if _, raced := os.Stat(dir); raced == nil {
 			return nil
@@ -153,6 +176,19 @@ func compile(dir string, cfg Config) error {
 		return err
 	}
 	return nil
+}
+
+// prune removes what was built more than a week ago: the source has changed since.
+func prune(cache string) {
+	entries, err := os.ReadDir(cache)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > 7*24*time.Hour {
+			os.RemoveAll(filepath.Join(cache, e.Name()))
+		}
+	}
 }
 
 // sanitizerEnv tells how a program without the sanitizer loads a library with it:

@@ -175,6 +175,23 @@ TEST(hub_isolates) {
 		stop(&s[i]);
 }
 
+TEST(bridged_hub) {
+	struct started s[2];
+	for (int i = 0; i < 2; i++) {
+		xpc_object_t desc = description(VMNET_BRIDGED_MODE);
+		xpc_dictionary_set_string(desc, vmnet_shared_interface_name_key, "en1");
+		xpc_dictionary_set_bool(desc, vmnet_enable_isolation_key, true); // means nothing there
+		s[i] = start_with(desc);
+		EQUAL(s[i].status, VMNET_SUCCESS);
+	}
+	uint8_t bytes[1514];
+	frame(bytes, 60, 255, 1);
+	EQUAL(write_one(s[0].ref, bytes, 60), VMNET_SUCCESS);
+	EQUAL(read_one(s[1].ref, bytes, sizeof bytes), 60);
+	stop(&s[0]);
+	stop(&s[1]);
+}
+
 static struct started offloaded(const char *key) {
 	xpc_object_t desc = description(VMNET_HOST_MODE);
 	xpc_dictionary_set_bool(desc, vmnet_enable_tso_key, true);

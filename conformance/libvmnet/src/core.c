@@ -160,7 +160,7 @@ static uint32_t add_port(struct lv_client *client, struct net *n, const struct l
 	memset(p, 0, sizeof *p);
 	p->net = n;
 	p->client = client;
-	p->isolated = spec->isolated;
+	p->isolated = spec->isolated && n->spec.kind != LV_BRIDGED; // means nothing there
 	choose_mac(p, spec, logical);
 	p->next = n->ports;
 	n->ports = p;
