@@ -171,11 +171,11 @@ func serveOn(g *guest.Guest, h http.Handler) (stop func(), err error) {
 		return nil, err
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
 	return func() {
 		if err := errors.Join(srv.Close(), l.Close()); err == nil {
-			_ = <-done // http.ErrServerClosed
+			<-done
 		}
 	}, nil
 }

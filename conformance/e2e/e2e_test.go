@@ -67,8 +67,8 @@ func pages(t *testing.T, a, b *guest.Guest, addrA, addrB netip.Addr) {
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, r.RemoteAddr)
 		})}
-		done := make(chan error, 1)
-		go func() { done <- srv.Serve(l) }()
+		done := make(chan struct{})
+		go func() { defer close(done); _ = srv.Serve(l) }()
 		to, from := addrA, addrB
 		if server == b {
 			to, from = addrB, addrA

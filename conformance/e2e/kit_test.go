@@ -229,8 +229,8 @@ func hostPage(t testing.TB) uint16 {
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, strings.Repeat("page of the host\n", 1000)) // several frames
 	})}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
 	t.Cleanup(func() { srv.Close(); <-done })
 	return uint16(l.Addr().(*net.TCPAddr).Port)
 }

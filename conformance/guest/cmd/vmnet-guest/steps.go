@@ -124,13 +124,13 @@ func (s *steps) serve(ctx context.Context) error {
 		}),
 	}
 	s.do("serve", func() (string, error) { return fmt.Sprintf("http://%s/", addr), nil })
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
 	select {
 	case <-ctx.Done():
 	case <-s.g.Gone():
 	}
 	err = srv.Close()
-	_ = <-done // http.ErrServerClosed
+	<-done
 	return err
 }
