@@ -92,6 +92,9 @@ func framesBadSize(k *kit) {
 			k.Errorf("%d bytes: %#v, want an OpError that names operation and network", c.size, err)
 		}
 	}
+	if err := a.Write(k.to(b, a, 6)[:vmnet.HeaderLen]); err != nil {
+		k.Errorf("%d bytes, a header alone: %v", vmnet.HeaderLen, err)
+	}
 	f := k.to(b, a, 7)
 	k.send(a, f)
 	k.expect(b, f)
