@@ -69,10 +69,26 @@ type AttachRequest struct {
 	Network   NetworkSpec `json:"network"`
 	Frames    string      `json:"frames,omitempty"` // FramesDgram when empty
 	MAC       string      `json:"mac,omitempty"`    // wanted; made from the identity when empty
-	IPs       []string    `json:"ips,omitempty"`    // wanted, "192.168.127.9" or with "/24"
-	Hostname  string      `json:"hostname,omitempty"`
-	DNS       DNS         `json:"dns,omitzero"`      // for this guest; each part that is set stands in for Network.DNS's
-	Sandbox   string      `json:"sandbox,omitempty"` // CNI_NETNS as given, for people
+	// IPs are wanted: "192.168.127.9", or with "/24". With IPAMStatic they are
+	// what the guest gets, with their length.
+	IPs []string `json:"ips,omitempty"`
+	// Ranges are where the shim's allocator takes the address from. Empty:
+	// anywhere in the subnet. They need Network.Subnet.
+	Ranges []Range `json:"ranges,omitempty"`
+	// Gateway and Routes are the guest's with IPAMStatic, and say what is in the
+	// CNI result. They must not be set otherwise: then they are the network's.
+	Gateway  netip.Addr `json:"gateway,omitzero"`
+	Routes   []Route    `json:"routes,omitempty"`
+	Hostname string     `json:"hostname,omitempty"`
+	DNS      DNS        `json:"dns,omitzero"`      // for this guest; each part that is set stands in for Network.DNS's
+	Sandbox  string     `json:"sandbox,omitempty"` // CNI_NETNS as given, for people
+	// Forwards are ports of the host that lead to the guest, where the driver can.
+	Forwards []Forward `json:"forwards,omitempty"`
+	// Bandwidth bounds the guest's rates.
+	Bandwidth Bandwidth `json:"bandwidth,omitzero"`
+	// Aliases are names, single DNS labels, by which the network's other guests
+	// find this one, where the driver's gateway answers DNS.
+	Aliases []string `json:"aliases,omitempty"`
 }
 
 // An Attachment is what the shim tells of one interface of one container.
@@ -94,6 +110,12 @@ type Attachment struct {
 	DNS      DNS     `json:"dns,omitzero"`
 	Hostname string  `json:"hostname,omitempty"`
 
+	Forwards  []Forward `json:"forwards,omitempty"`
+	Bandwidth Bandwidth `json:"bandwidth,omitzero"`
+	// Names are those that the network's DNS has for the guest, in full. The first
+	// is the one that its address leads back to.
+	Names []string `json:"names,omitempty"`
+
 	SocketPath       string   `json:"socketPath"` // the one of the kind Frames
 	DgramSocketPath  string   `json:"dgramSocketPath"`
 	StreamSocketPath string   `json:"streamSocketPath"`
@@ -113,6 +135,12 @@ type Attachment struct {
 type IP struct {
 	Address netip.Prefix `json:"address"` // with the subnet's length
 	Gateway netip.Addr   `json:"gateway,omitzero"`
+}
+
+// Range is a run of addresses, both ends included.
+type Range struct {
+	First netip.Addr `json:"first"`
+	Last  netip.Addr `json:"last"`
 }
 
 // Route is a route of a guest.

@@ -15,8 +15,9 @@ import (
 )
 
 // add makes the attachment: all input is checked, then the runtime's socket is
-// connected, then the shim is asked, then the frame fd is pushed, then the
-// result is built. What fails after the shim made the attachment takes it back.
+// connected and the shim reached, then an IPAM plugin is asked where there is
+// one, then the shim, then the frame fd is pushed, then the result is built.
+// What fails on the way takes back what came before it.
 func add(c *call) (out output, err error) {
 	prev, err := prevResult(c.conf)
 	if err != nil {
@@ -45,31 +46,39 @@ func add(c *call) (out output, err error) {
 	}
 	defer client.Close()
 
-	a, err := c.attach(client, want)
+	l, err := c.ipamAdd(&want)
 	if err != nil {
 		return out, err
 	}
-	detach := func(ctx context.Context) error {
-		return client.Detach(ctx, a.Network, a.ContainerID, a.IfName)
-	}
-	done := false
+	undo, done := c.ipamDel, false
 	defer func() {
 		if !done { // also when something panics
-			err = undoing(c.ctx, err, detach)
+			err = undoing(c.ctx, err, undo)
 		}
 	}()
+	a, err := c.attach(client, want, l)
+	if err != nil {
+		return out, err
+	}
+	undo = func(ctx context.Context) error {
+		// While the interface is there its addresses are in use.
+		if err := client.Detach(ctx, a.Network, a.ContainerID, a.IfName); err != nil {
+			return err
+		}
+		return c.ipamDel(ctx)
+	}
 	if conn != nil {
 		if err := c.push(client, conn); err != nil {
 			return out, err
 		}
 	}
-	res := buildResult(a, c.env, prev, c.conf.Spec.DNS, want.DNS)
+	res := buildResult(a, l, c.env, prev, c.conf.Spec.DNS, want.DNS)
 	if out.doc, err = encodeResult(res, c.conf.CNIVersion); err != nil {
 		return out, err
 	}
 	done = true
 	c.logAttachment(a, conn != nil)
-	out.undo = func() { _ = undoing(c.ctx, nil, detach) } // the error that led here is reported
+	out.undo = func() { _ = undoing(c.ctx, nil, undo) } // the error that led here is reported
 	return out, nil
 }
 
@@ -85,18 +94,25 @@ func (c *call) ensure(spawn bool) (*shim.Client, error) {
 
 // attach asks the shim. The random request ID makes a second ADD of the same
 // interface differ from the first, so that it is refused and the first stays.
-func (c *call) attach(client *shim.Client, want wanted) (shim.Attachment, error) {
+func (c *call) attach(client *shim.Client, want wanted, l *lease) (shim.Attachment, error) {
 	start := time.Now()
-	a, err := client.Attach(c.ctx, c.conf.Name, c.env.ContainerID, c.env.IfName, shim.AttachRequest{
+	req := shim.AttachRequest{
 		RequestID: rand.Text(),
 		Network:   c.conf.Spec,
 		Frames:    c.conf.Frames,
 		MAC:       want.MAC,
 		IPs:       want.IPs,
-		DNS:       want.DNS,
+		DNS:       l.dnsFor(c.conf.Spec.DNS, want.DNS),
 		Hostname:  want.Hostname,
 		Sandbox:   c.env.NetNS,
-	})
+		Forwards:  want.Forwards,
+		Bandwidth: want.Bandwidth,
+		Aliases:   want.Aliases,
+	}
+	if l != nil {
+		req.IPs, req.Gateway, req.Routes = []string{l.Addr.String()}, l.Gateway, l.Routes
+	}
+	a, err := client.Attach(c.ctx, c.conf.Name, c.env.ContainerID, c.env.IfName, req)
 	if err != nil && shim.CodeOf(err) == shim.CodeUnavailable && !errors.Is(err, shim.ErrNotRunning) {
 		err = undoing(c.ctx, err, func(ctx context.Context) error { return c.detachIfOurs(ctx, client, start) })
 	}

@@ -232,7 +232,14 @@ var badConfig = []badCase{
 	{name: "dns name server", keys: map[string]any{"dns": raw(`{"nameservers":["one.one"]}`)}, code: 7, want: []string{`dns.nameservers "one.one"`}},
 	{name: "dns search", keys: map[string]any{"dns": raw(`{"search":["a b"]}`)}, code: 7, want: []string{`dns.search "a b"`}},
 	{name: "dns domain", keys: map[string]any{"dns": raw(`{"domain":"-x"}`)}, code: 7, want: []string{`dns.domain "-x"`}},
-	{name: "ipam delegated", keys: map[string]any{"ipam": raw(`{"type":"host-local","subnet":"10.0.0.0/24"}`)}, code: 2, want: []string{`ipam.type "host-local"`, "not supported yet"}},
+	{name: "ipam delegated without CNI_PATH", keys: map[string]any{"ipam": raw(`{"type":"host-local","subnet":"10.0.0.0/24"}`)}, code: 4, want: []string{"CNI_PATH is missing", `ipam.type "host-local"`}},
+	{name: "ipam not in CNI_PATH", env: map[string]string{"CNI_PATH": "/nonexistent:/proc"}, keys: map[string]any{"ipam": raw(`{"type":"host-local"}`)}, code: 7, want: []string{`ipam.type "host-local"`, "/nonexistent:/proc"}},
+	{name: "ipam a directory", env: map[string]string{"CNI_PATH": "/proc"}, keys: map[string]any{"ipam": raw(`{"type":"self"}`)}, code: 7, want: []string{`ipam.type "self"`}},
+	{name: "ipam a path", env: map[string]string{"CNI_PATH": "/usr"}, keys: map[string]any{"ipam": raw(`{"type":"bin/true"}`)}, code: 7, want: []string{`ipam.type "bin/true"`, "without a path"}},
+	{name: "ipam the parent", env: map[string]string{"CNI_PATH": "/usr"}, keys: map[string]any{"ipam": raw(`{"type":".."}`)}, code: 7, want: []string{`ipam.type ".."`}},
+	{name: "ipam type a number", keys: map[string]any{"ipam": raw(`{"type":5}`)}, code: 7, want: []string{"ipam.type 5"}},
+	{name: "STATUS with ipam not there", verb: "STATUS", env: map[string]string{"CNI_PATH": "/nonexistent"}, keys: map[string]any{"ipam": raw(`{"type":"host-local"}`)}, code: 50, want: []string{`ipam.type "host-local"`}},
+	{name: "GC with ipam not there", verb: "GC", env: map[string]string{"CNI_PATH": "/nonexistent"}, keys: map[string]any{"cni.dev/valid-attachments": raw("[]"), "ipam": raw(`{"type":"host-local"}`)}, code: 7, want: []string{`ipam.type "host-local"`}},
 	{name: "ipam none with subnet", keys: map[string]any{"ipam": raw(`{"type":"none"}`), "subnet": "10.0.0.0/24"}, code: 7, want: []string{"subnet", "layer 2"}},
 	{name: "ipMasq in host mode", keys: map[string]any{"mode": "host", "ipMasq": true}, code: 7, want: []string{"ipMasq true", "host"}},
 	{name: "no ipMasq in shared mode", keys: map[string]any{"ipMasq": false}, code: 7, want: []string{"ipMasq false", "shared"}},
@@ -262,10 +269,21 @@ var badRuntimeConfig = []badCase{
 	{name: "ip of another length", keys: map[string]any{"subnet": "10.0.0.0/24", "runtimeConfig": raw(`{"ips":["10.0.0.5/16"]}`)}, code: 7, want: []string{`"10.0.0.5/16"`, "prefix length"}},
 	{name: "ip at layer 2", keys: map[string]any{"ipam": raw(`{"type":"none"}`), "runtimeConfig": raw(`{"ips":["10.0.0.5"]}`)}, code: 7, want: []string{"runtimeConfig.ips", "ipam.type none"}},
 	{name: "ips of args", keys: map[string]any{"args": raw(`{"cni":{"ips":["x"]}}`)}, code: 7, want: []string{`args.cni.ips "x"`}},
-	{name: "port mappings as containerd sends them", keys: runtimeConfig(`{"portMappings":[{"HostPort":8080,"ContainerPort":80,"Protocol":"tcp","HostIP":""}]}`), code: 2, want: []string{"runtimeConfig.portMappings", `"HostPort":8080`}},
-	{name: "bandwidth as containerd sends it", keys: runtimeConfig(`{"bandwidth":{"IngressRate":10000000,"IngressBurst":4294967295,"EgressRate":0,"EgressBurst":0}}`), code: 2, want: []string{"runtimeConfig.bandwidth", "10000000"}},
+	{name: "port mapping of sctp", keys: runtimeConfig(`{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"SCTP"}]}`), code: 2, want: []string{`runtimeConfig.portMappings.protocol "SCTP"`, "tcp or udp"}},
+	{name: "port mapping of ICMP", keys: runtimeConfig(`{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"icmp"}]}`), code: 7, want: []string{`runtimeConfig.portMappings.protocol "icmp"`}},
+	{name: "port mapping from IPv6", keys: runtimeConfig(`{"portMappings":[{"hostPort":8080,"containerPort":80,"hostIP":"::1"}]}`), code: 2, want: []string{`runtimeConfig.portMappings.hostIP "::1"`, "IPv4"}},
+	{name: "port mapping from a name", keys: runtimeConfig(`{"portMappings":[{"HostPort":8080,"ContainerPort":80,"HostIP":"localhost"}]}`), code: 7, want: []string{`runtimeConfig.portMappings.hostIP "localhost"`, "127.0.0.1"}},
+	{name: "port mapping from no port", keys: runtimeConfig(`{"portMappings":[{"containerPort":80,"protocol":"tcp"}]}`), code: 7, want: []string{"runtimeConfig.portMappings.hostPort 0"}},
+	{name: "port mapping to no port", keys: runtimeConfig(`{"portMappings":[{"hostPort":80,"protocol":"tcp"}]}`), code: 7, want: []string{"runtimeConfig.portMappings.containerPort 0"}},
+	{name: "port mapping out of range", keys: runtimeConfig(`{"portMappings":[{"hostPort":65536,"containerPort":80}]}`), code: 7, want: []string{"runtimeConfig.portMappings.hostPort 65536"}},
+	{name: "port mapping with an unknown key", keys: runtimeConfig(`{"portMappings":[{"hostPort":80,"containerPort":80,"range":5}]}`), code: 2, want: []string{"runtimeConfig.portMappings.range 5"}},
+	{name: "port mappings an object", keys: runtimeConfig(`{"portMappings":{"hostPort":80}}`), code: 7, want: []string{"runtimeConfig.portMappings", "a list"}},
+	{name: "bandwidth below zero", keys: runtimeConfig(`{"bandwidth":{"ingressRate":-1}}`), code: 7, want: []string{"runtimeConfig.bandwidth.ingressRate -1", "bits per second"}},
+	{name: "bandwidth unknown key", keys: runtimeConfig(`{"bandwidth":{"IngressLatency":5}}`), code: 2, want: []string{"runtimeConfig.bandwidth.IngressLatency 5"}},
 	{name: "ip ranges", keys: runtimeConfig(`{"ipRanges":[[{"subnet":"10.0.0.0/24"}]]}`), code: 2, want: []string{"runtimeConfig.ipRanges"}},
-	{name: "aliases as podman sends them", keys: runtimeConfig(`{"aliases":{"net":["foo"]}}`), code: 2, want: []string{"runtimeConfig.aliases", "foo", "capabilities"}},
+	{name: "alias that is no label", keys: runtimeConfig(`{"aliases":["a.b"]}`), code: 7, want: []string{`runtimeConfig.aliases "a.b"`, "DNS labels"}},
+	{name: "alias that is no label, by network", keys: runtimeConfig(`{"aliases":{"other":["a.b"],"shared":["-"]}}`), code: 7, want: []string{`runtimeConfig.aliases "-"`}},
+	{name: "aliases a string", keys: runtimeConfig(`{"aliases":"a"}`), code: 7, want: []string{`runtimeConfig.aliases "a"`}},
 	{name: "unknown capability", keys: runtimeConfig(`{"teleport":true}`), code: 2, want: []string{"runtimeConfig.teleport true"}},
 	{name: "dns servers", keys: runtimeConfig(`{"dns":{"Servers":["x"]}}`), code: 7, want: []string{`runtimeConfig.dns.servers "x"`}},
 }
@@ -337,8 +355,8 @@ func TestFIFO(t *testing.T) {
 func TestUnwritableStdout(t *testing.T) {
 	emptyDirs(t)
 	fake := newFakeShim(t)
-	vars := map[string]string{"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "vm1", "CNI_IFNAME": "eth0", "CNI_NETNS": "vm1"}
-	code := run(t.Context(), func(k string) string { return vars[k] }, strings.NewReader(conf(t, fake.path, nil)), brokenPipe{}, io.Discard)
+	environ := []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=vm1", "CNI_IFNAME=eth0", "CNI_NETNS=vm1"}
+	code := run(t.Context(), environ, strings.NewReader(conf(t, fake.path, nil)), brokenPipe{}, io.Discard)
 	if code == 0 || fake.count() != 0 {
 		t.Errorf("exit code %d, %d attachments: want an error and none", code, fake.count())
 	}

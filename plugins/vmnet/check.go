@@ -42,7 +42,7 @@ func check(c *call) (output, error) {
 		return output{}, errorf(codeDrift, "attachment %s/%s/%s differs from the result of ADD: %s",
 			a.Network, a.ContainerID, a.IfName, strings.Join(drift, "; "))
 	}
-	return output{}, nil
+	return output{}, c.ipamRun()
 }
 
 // addresses returns those of the interface ours in res, as text.

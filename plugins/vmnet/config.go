@@ -17,9 +17,10 @@ type config struct {
 	CNIVersion string
 	Name       string
 
-	Spec   shim.NetworkSpec
-	Frames string // shim.FramesDgram or FramesStream
-	Shim   shimConfig
+	Spec     shim.NetworkSpec
+	Frames   string // shim.FramesDgram or FramesStream
+	Delegate string // the plugin that gives the addresses; empty: none
+	Shim     shimConfig
 
 	LogFile  string
 	LogLevel logrus.Level
@@ -71,6 +72,9 @@ func parseConfig(top map[string]json.RawMessage, said string, strict bool) (*con
 		return nil, err
 	}
 	lenient := c.parseLog(o)
+	if err := c.parseIPAM(openObject("ipam", o.raw("ipam"))); lenient == nil {
+		lenient = err
+	}
 	if !strict {
 		return c, nil
 	}
@@ -92,11 +96,10 @@ func (c *config) parseRest(o *object) error {
 	o.take("capabilities", &map[string]bool{}, "an object of booleans")
 
 	c.parseSpec(o)
-	c.parseIPAM(openObject("ipam", o.raw("ipam")), o)
 	c.parseDNS(openObject("dns", o.raw("dns")), o)
 	o.fail(refuseGuard(openObject("guard", o.raw("guard"))))
 	o.fail(c.parseIPMasq(o))
-	c.wanted = parseWanted(o)
+	c.wanted = parseWanted(o, c.Name)
 	o.drop(func(key string) bool { return strings.HasPrefix(key, "cni.dev/") })
 	if err := o.end(); err != nil {
 		return err
@@ -168,19 +171,25 @@ func (c *config) parseSpec(o *object) {
 	o.take("frames", &c.Frames, "dgram, stream or tap")
 }
 
-// parseIPAM reads the key "ipam"; all says when it is wrong.
-func (c *config) parseIPAM(o *object, all *object) {
+// parseIPAM reads the key "ipam". What else is in it when it names another
+// plugin is that plugin's.
+func (c *config) parseIPAM(o *object) error {
 	typ := ""
 	o.take("type", &typ, "a string")
-	switch typ {
-	case "":
+	switch {
+	case o.err != nil:
+	case typ == "":
 		c.Spec.IPAM = shim.IPAMBuiltin
-	case "none":
+	case typ == shim.IPAMNone:
 		c.Spec.IPAM = shim.IPAMNone
 	default:
-		all.fail(notBuilt("ipam.type", typ, `delegation to another plugin; want {} for the built-in allocator or {"type": "none"} for layer 2 only`))
+		if err := checkType("ipam.type", typ); err != nil {
+			return err
+		}
+		c.Spec.IPAM, c.Delegate = shim.IPAMStatic, typ
+		return nil
 	}
-	all.fail(o.end())
+	return o.end()
 }
 
 func (c *config) parseDNS(o *object, all *object) {

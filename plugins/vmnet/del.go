@@ -15,19 +15,29 @@ import (
 // configuration allows that; where it does not, DEL asks to be tried again
 // (code 11) instead of losing an address. With no such record there is nothing
 // to do.
+//
+// An IPAM plugin is asked last, when the interface is gone for certain: until
+// then a guest may use the address.
 func del(c *call) (output, error) {
+	if err := c.detach(); err != nil {
+		return output{}, err
+	}
+	return output{}, c.ipamDel(c.ctx)
+}
+
+func (c *call) detach() error {
 	client, err := c.ensureForCleanup(func(d shim.Dirs) (bool, error) {
 		return d.Recorded(c.conf.Name, c.env.ContainerID, c.env.IfName)
 	})
 	if err != nil || client == nil {
-		return output{}, err
+		return err
 	}
 	defer client.Close()
 	err = client.Detach(c.ctx, c.conf.Name, c.env.ContainerID, c.env.IfName)
 	if shim.CodeOf(err) == shim.CodeNotFound {
 		err = nil
 	}
-	return output{}, err
+	return err
 }
 
 // ensureForCleanup returns a client, or nil when no shim runs and none is

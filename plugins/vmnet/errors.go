@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -93,6 +94,17 @@ func show(v any) string {
 		return string(raw[:most]) + "…"
 	}
 	return string(raw)
+}
+
+// join is errors.Join for answers: the code and the message of the first, with
+// the other in the details.
+func join(first, second error) error {
+	if first == nil || second == nil {
+		return errors.Join(first, second)
+	}
+	e := *asCNIError(first)
+	e.Details = strings.TrimSpace(e.Details + "\nand: " + second.Error())
+	return &e
 }
 
 // asCNIError makes any error one that can be printed.

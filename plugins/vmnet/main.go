@@ -30,7 +30,7 @@ func main() {
 	// notified of SIGPIPE turns the death by a closed stdout into an error.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	code := run(ctx, os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+	code := run(ctx, os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

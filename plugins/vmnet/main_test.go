@@ -40,11 +40,14 @@ func runVerb(t testing.TB, verb string, env map[string]string, stdin io.Reader) 
 	vars := map[string]string{"CNI_COMMAND": verb, "CNI_CONTAINERID": "vm1", "CNI_IFNAME": "eth0", "CNI_NETNS": "vm://vm1"}
 	maps.Copy(vars, env)
 	maps.DeleteFunc(vars, func(_, value string) bool { return value == "-" })
-	getenv := func(key string) string { return vars[key] }
+	var environ []string
+	for key, value := range vars {
+		environ = append(environ, key+"="+value)
+	}
 	var stdout, stderr bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	code := run(ctx, getenv, stdin, &stdout, &stderr)
+	code := run(ctx, environ, stdin, &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

@@ -43,9 +43,9 @@ func findInterface(res *types100.Result, e env) *types100.Interface {
 }
 
 // buildResult returns prev, or an empty result, with what the shim made added to
-// it. DNS of the configuration beats that of the network, and that of the
+// it. Routes of an IPAM plugin stay as it wrote them. DNS of the configuration beats that of the network, and that of the
 // runtime beats both.
-func buildResult(a shim.Attachment, e env, prev *types100.Result, conf, runtime shim.DNS) *types100.Result {
+func buildResult(a shim.Attachment, l *lease, e env, prev *types100.Result, conf, runtime shim.DNS) *types100.Result {
 	res := &types100.Result{CNIVersion: types100.ImplementedSpecVersion}
 	if prev != nil {
 		*res = *prev
@@ -64,6 +64,10 @@ func buildResult(a shim.Attachment, e env, prev *types100.Result, conf, runtime 
 		res.IPs = append(res.IPs, &types100.IPConfig{
 			Interface: types100.Int(index), Address: ipNet(ip.Address, false), Gateway: ipOf(ip.Gateway),
 		})
+	}
+	if l != nil {
+		res.Routes = append(res.Routes, l.routes...)
+		a.Routes = nil
 	}
 	for _, r := range a.Routes {
 		res.Routes = append(res.Routes, &types.Route{Dst: ipNet(r.Dst, true), GW: ipOf(r.GW)})

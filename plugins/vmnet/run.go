@@ -55,22 +55,34 @@ var verbs = map[string]verb{
 
 // A call is one run of a verb.
 type call struct {
-	ctx    context.Context // ends with the configuration's shim.timeout
-	env    env
-	conf   *config
-	getenv func(string) string
-	log    *verbLog
+	ctx     context.Context // ends with the configuration's shim.timeout
+	env     env
+	conf    *config
+	environ []string // of the process
+	stdin   []byte   // all of it
+	log     *verbLog
+}
+
+// getenv returns a variable of environ; the first one counts, as in package os.
+func (c *call) getenv(name string) string {
+	for _, kv := range c.environ {
+		if key, value, ok := strings.Cut(kv, "="); ok && key == name {
+			return value
+		}
+	}
+	return ""
 }
 
 // run is main with its surroundings as arguments. It returns the exit code.
-func run(ctx context.Context, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	command := getenv("CNI_COMMAND")
+func run(ctx context.Context, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c := &call{ctx: ctx, environ: environ}
+	command := c.getenv("CNI_COMMAND")
 	if command == "" {
 		fmt.Fprintf(stderr, "vmnet %s: CNI plugin for virtual machines; CNI versions %s. Runtimes set CNI_COMMAND.\n",
 			version, strings.Join(supported, ", "))
 		return 0
 	}
-	c := &call{ctx: ctx, getenv: getenv, log: newVerbLog(command, stderr)}
+	c.log = newVerbLog(command, stderr)
 	out, spoken, err := dispatch(c, command, stdin)
 	if err == nil && out.doc != nil {
 		if _, werr := stdout.Write(append(out.doc, '\n')); werr != nil {
@@ -122,6 +134,7 @@ func dispatch(c *call, command string, stdin io.Reader) (out output, spoken stri
 	if err != nil {
 		return out, spoken, err
 	}
+	c.stdin = raw
 	top, said, err := readHead(raw)
 	if said != "" {
 		spoken = said

@@ -18,13 +18,17 @@ type wanted struct {
 	DNS      shim.DNS // of runtimeConfig; each part that is set beats the network's
 	Hostname string
 
+	Forwards  []shim.Forward
+	Bandwidth shim.Bandwidth
+	Aliases   []string
+
 	macFrom, ipsFrom string // for messages
 	unbuilt          error  // the first capability that is asked for and not there
 }
 
-// parseWanted reads runtimeConfig and args. Keys in runtimeConfig are taken in
+// parseWanted reads runtimeConfig and args for the network. Keys in runtimeConfig are taken in
 // any case: containerd sends "PortMappings" entries as "HostPort".
-func parseWanted(all *object) wanted {
+func parseWanted(all *object, network string) wanted {
 	var w wanted
 	rc := openObject("runtimeConfig", all.raw("runtimeConfig"))
 	rc.fold = true
@@ -35,6 +39,7 @@ func parseWanted(all *object) wanted {
 		w.ipsFrom = "runtimeConfig.ips"
 	}
 	w.DNS = runtimeDNS(openObject("runtimeConfig.dns", rc.raw("dns")), rc)
+	w.Forwards, w.Bandwidth, w.Aliases = parsePortMappings(rc), parseBandwidth(rc), parseAliases(rc, network)
 	w.unbuilt = unbuiltCapability(rc)
 	// Information for plugins that use it, and nothing to honour.
 	for _, key := range []string{"cgroupPath", "io.kubernetes.cri.pod-annotations", "CNIDeviceInfoFile"} {
@@ -82,10 +87,7 @@ func runtimeDNS(o *object, all *object) shim.DNS {
 func unbuiltCapability(rc *object) error {
 	var first error
 	for _, c := range []struct{ key, why string }{
-		{"portMappings", "port forwarding"},
-		{"bandwidth", "rate limits"},
 		{"ipRanges", "ranges from the runtime; the network's subnet decides"},
-		{"aliases", "names for guests; take aliases out of the network's capabilities"},
 		{"deviceID", "devices of the host"},
 		{"infinibandGUID", "InfiniBand"},
 	} {
@@ -98,7 +100,7 @@ func unbuiltCapability(rc *object) error {
 }
 
 // asksForSomething is false for null, zeros, empty texts and lists, and objects
-// of such. Bursts alone are no limit: containerd sends one with a rate of 0.
+// of such.
 func asksForSomething(raw json.RawMessage) bool {
 	var v any
 	if len(raw) == 0 || json.Unmarshal(raw, &v) != nil {
@@ -120,8 +122,8 @@ func something(v any) bool {
 	case []any:
 		return len(v) > 0
 	case map[string]any:
-		for key, e := range v {
-			if !strings.HasSuffix(strings.ToLower(key), "burst") && something(e) {
+		for _, e := range v {
+			if something(e) {
 				return true
 			}
 		}
@@ -154,6 +156,9 @@ func (w *wanted) check(spec shim.NetworkSpec) error {
 	}
 	if len(w.IPs) > 0 && spec.IPAM == shim.IPAMNone {
 		return wrong(w.ipsFrom, w.IPs, "none: ipam.type none gives no addresses")
+	}
+	if spec.IPAM == shim.IPAMStatic {
+		spec.Subnet = netip.Prefix{} // the IPAM plugin reads the wish itself, and decides
 	}
 	for _, s := range w.IPs {
 		if err := w.checkIP(s, spec); err != nil {

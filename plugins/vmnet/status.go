@@ -8,29 +8,43 @@ import (
 
 // status says whether ADD can work: a shim answers and has an address left, or
 // one could be started. It starts none and changes nothing, since runtimes ask
-// every few seconds.
+// every few seconds. An IPAM plugin must be ready too.
 func status(c *call) (output, error) {
+	if err := c.shimStatus(); err != nil {
+		return output{}, err
+	}
+	d, err := c.ipam()
+	if err != nil {
+		return output{}, errorf(codeNotReady, "%w", err)
+	}
+	if d != nil {
+		_, err = d.run(c.ctx, c.env.Command)
+	}
+	return output{}, err
+}
+
+func (c *call) shimStatus() error {
 	client, err := c.ensure(false)
 	if errors.Is(err, shim.ErrNotRunning) {
-		return output{}, c.couldStart(err)
+		return c.couldStart(err)
 	}
 	if err != nil {
-		return output{}, errorf(statusCode(err), "%w", err)
+		return errorf(statusCode(err), "%w", err)
 	}
 	defer client.Close()
 	if _, err := client.Status(c.ctx); err != nil {
-		return output{}, errorf(statusCode(err), "%w", err)
+		return errorf(statusCode(err), "%w", err)
 	}
 	n, err := client.Network(c.ctx, c.conf.Name)
 	switch {
 	case shim.CodeOf(err) == shim.CodeNotFound:
-		return output{}, nil // nothing uses it yet
+		return nil // nothing uses it yet
 	case err != nil:
-		return output{}, errorf(statusCode(err), "%w", err)
+		return errorf(statusCode(err), "%w", err)
 	case n.IPAM == shim.IPAMBuiltin && n.Free == 0:
-		return output{}, errorf(codeNotReady, "network %s: no address of subnet %s is free", c.conf.Name, n.Subnet)
+		return errorf(codeNotReady, "network %s: no address of subnet %s is free", c.conf.Name, n.Subnet)
 	}
-	return output{}, nil
+	return nil
 }
 
 // couldStart says whether ADD could start a shim. Where it may not, and none

@@ -77,20 +77,29 @@ func (c *config) checkSubnet() error {
 		}
 		return nil
 	}
-	a := s.Subnet.Addr()
-	switch {
-	case !a.Is4():
-		return badValue("subnet", s.Subnet, "an IPv4 subnet, as \"192.168.127.0/24\"; IPv6 goes into subnet6")
-	case s.Subnet != s.Subnet.Masked():
-		return badValue("subnet", s.Subnet, "the subnet's own address, %s", s.Subnet.Masked())
-	case s.Subnet.Bits() < 8 || s.Subnet.Bits() > 29:
-		return badValue("subnet", s.Subnet, "a prefix length of 8 to 29")
-	case s.IPAM == shim.IPAMNone:
+	if s.IPAM == shim.IPAMNone {
 		return badValue("subnet", s.Subnet, "no such key: ipam.type none is layer 2 only")
-	case a.IsLoopback() || a.IsMulticast() || a.As4()[0] == 0 || a.As4()[0] >= 224:
-		return badValue("subnet", s.Subnet, "a subnet of unicast addresses")
+	}
+	if want := wantSubnet(s.Subnet); want != "" {
+		return badValue("subnet", s.Subnet, "%s", want)
 	}
 	return c.checkGateway()
+}
+
+// wantSubnet returns what a subnet should be that p is not, or "".
+func wantSubnet(p netip.Prefix) string {
+	a := p.Addr()
+	switch {
+	case !a.Is4():
+		return "an IPv4 subnet, as \"192.168.127.0/24\"; IPv6 goes into subnet6"
+	case p != p.Masked():
+		return "the subnet's own address, " + p.Masked().String()
+	case p.Bits() < 8 || p.Bits() > 29:
+		return "a prefix length of 8 to 29"
+	case a.IsLoopback() || a.IsMulticast() || a.As4()[0] == 0 || a.As4()[0] >= 224:
+		return "a subnet of unicast addresses"
+	}
+	return ""
 }
 
 func (c *config) checkGateway() error {

@@ -257,16 +257,16 @@ func TestDelForgives(t *testing.T) {
 	emptyDirs(t)
 	fake := newFakeShim(t)
 	for name, keys := range map[string]map[string]any{
-		"plain":               nil,
-		"bad prevResult":      {"prevResult": raw(`"x"`)},
-		"empty prevResult":    {"prevResult": raw(`{}`)},
-		"null prevResult":     {"prevResult": nil},
-		"foreign prevResult":  {"prevResult": raw(`{"cniVersion":"0.1.0","ip4":{}}`)},
-		"unknown key":         {"foo": 1},
-		"bad mode":            {"mode": 7},
-		"bad log":             {"logFile": "/nonexistent/x", "logLevel": "loud"},
-		"unbuilt capability":  {"runtimeConfig": raw(`{"portMappings":[{"hostPort":1}]}`)},
-		"delegated addresses": {"ipam": raw(`{"type":"host-local"}`)},
+		"plain":              nil,
+		"bad prevResult":     {"prevResult": raw(`"x"`)},
+		"empty prevResult":   {"prevResult": raw(`{}`)},
+		"null prevResult":    {"prevResult": nil},
+		"foreign prevResult": {"prevResult": raw(`{"cniVersion":"0.1.0","ip4":{}}`)},
+		"unknown key":        {"foo": 1},
+		"bad mode":           {"mode": 7},
+		"bad log":            {"logFile": "/nonexistent/x", "logLevel": "loud"},
+		"unbuilt capability": {"runtimeConfig": raw(`{"portMappings":[{"hostPort":1}]}`)},
+		"bad ipam":           {"ipam": raw(`{"type":"a/b"}`)}, // nothing was ever delegated to that
 	} {
 		for _, netns := range []string{"vm://vm1", "-", "", "/dev/null", "/proc/self/ns/net"} {
 			succeeds(t, "ADD", nil, conf(t, fake.path, nil))

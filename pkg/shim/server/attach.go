@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -134,7 +133,7 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err := s.takeMAC(n, a); err != nil {
 		return err
 	}
-	if err := s.takeLease(ctx, a, before); err != nil {
+	if err := s.takeAddress(ctx, n, a, before); err != nil {
 		return err
 	}
 	if err := startInterface(ctx, a); err != nil {
@@ -143,7 +142,13 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err := s.startRelay(a); err != nil {
 		return err
 	}
-	return s.bindSockets(a)
+	if err := s.bindSockets(a); err != nil {
+		return err
+	}
+	if err := s.setNames(a); err != nil {
+		return err
+	}
+	return s.startForwards(ctx, a)
 }
 
 // takeMAC makes sure that nobody else in the network has the MAC.
@@ -179,30 +184,6 @@ func (s *Server) byLocked(k ipam.Key, uid uint32) string {
 	return ""
 }
 
-// takeLease gets the address: the wanted one, the one of an earlier life, or
-// any.
-func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmentRecord) error {
-	if !a.net.granted.Subnet.IsValid() || a.net.granted.IPAM == shim.IPAMNone {
-		return nil
-	}
-	req := ipam.Request{Key: a.rec.Key, Pools: []ipam.Pool{a.net.pool()}, MAC: a.rec.MAC}
-	for _, ip := range a.rec.Request.IPs {
-		req.Want = append(req.Want, netip.MustParseAddr(ip)) // normalize left addresses only
-	}
-	if before != nil && before.Addr.IsValid() {
-		req.Want = []netip.Addr{before.Addr.Addr()}
-	}
-	lease, err := s.cfg.Leases.Allocate(ctx, req)
-	if err != nil {
-		return leaseError(err)
-	}
-	a.rec.Addr = lease.Addr()
-	if before == nil {
-		a.undo.addDurable("lease", func(ctx context.Context) error { return s.cfg.Leases.Release(ctx, a.rec.Key) })
-	}
-	return nil
-}
-
 func startInterface(ctx context.Context, a *attachment) error {
 	mac, err := net.ParseMAC(a.rec.MAC)
 	if err != nil {
@@ -226,7 +207,7 @@ func (s *Server) startRelay(a *attachment) error {
 		return err
 	}
 	log := s.logOf(a.rec.Key)
-	r, err := relay.New(a.ifc, relay.Config{Stages: stages, OnPeer: func(e relay.PeerEvent) {
+	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Limits: limitsOf(a.rec.Request.Bandwidth), OnPeer: func(e relay.PeerEvent) {
 		log := log.WithField("via", e.Via)
 		if e.Err != nil {
 			log = log.WithError(e.Err)

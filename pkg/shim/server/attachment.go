@@ -18,6 +18,7 @@ type attachment struct {
 	relay   *relay.Relay     // nil when broken
 	problem string           // why it is broken, or ""
 	net     *openNetwork     // nil when broken
+	names   []string         // in full, of the network's DNS
 
 	undo undoList // guarded by the key's lock
 }
@@ -29,7 +30,7 @@ func (s *Server) view(a *attachment) shim.Attachment {
 		Network: r.Network, ContainerID: r.ContainerID, IfName: r.IfName,
 		Driver: r.Granted.Driver, Mode: r.Granted.Mode,
 		MAC: r.MAC, MTU: r.Granted.MTU, Offload: r.Granted.Offload, Frames: r.Request.Frames,
-		IPs: []shim.IP{}, DNS: r.dns(), Hostname: r.Request.Hostname,
+		IPs: []shim.IP{}, DNS: a.dns(), Hostname: r.Request.Hostname,
 		DgramSocketPath:  s.cfg.Dirs.Socket(r.Network, r.ContainerID, r.IfName, shim.FramesDgram),
 		StreamSocketPath: s.cfg.Dirs.Socket(r.Network, r.ContainerID, r.IfName, shim.FramesStream),
 		Sandbox:          r.Request.Sandbox, Owner: r.Owner, Created: r.Created, Problem: a.problem,
@@ -39,10 +40,12 @@ func (s *Server) view(a *attachment) shim.Attachment {
 		v.SocketPath = v.StreamSocketPath
 	}
 	if r.Addr.IsValid() {
-		v.IPs = append(v.IPs, shim.IP{Address: r.Addr, Gateway: r.Granted.Gateway})
-		v.Routes = routesOf(r.Granted)
+		v.IPs = append(v.IPs, shim.IP{Address: r.Addr, Gateway: r.gateway()})
+		v.Routes = r.routes()
 	}
+	v.Bandwidth, v.Names = r.Request.Bandwidth, a.names
 	if a.ifc != nil {
+		v.Forwards = r.Request.Forwards
 		info := a.ifc.Info()
 		v.MTU, v.MaxFrameSize, v.HostInterfaces = info.MTU, info.MaxPacketSize, info.HostInterfaces
 	}

@@ -21,17 +21,20 @@ func stagesOf(a *attachment) ([]relay.Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, dns := a.rec.Granted, a.rec.dns()
+	g, dns := a.rec.Granted, a.dns()
 	cfg := dhcp.Config{
 		GuestMAC: mac, ServerMAC: vmnet.GatewayMAC(g.Name), Addr: a.rec.Addr, ServerID: g.Gateway,
 		Domain: dns.Domain, Search: dns.Search, Hostname: a.rec.Request.Hostname, MTU: a.ifc.MTU(),
+	}
+	if !cfg.ServerID.IsValid() {
+		cfg.ServerID = a.rec.gateway()
 	}
 	for _, ns := range dns.Nameservers {
 		if addr, err := netip.ParseAddr(ns); err == nil && addr.Is4() {
 			cfg.DNS = append(cfg.DNS, addr)
 		}
 	}
-	for _, r := range routesOf(g) {
+	for _, r := range a.rec.routes() {
 		if r.Dst.Bits() == 0 {
 			cfg.Gateway = r.GW
 		} else {
@@ -84,13 +87,4 @@ func resolversOf(n shim.NetworkSpec) []netip.AddrPort {
 		}
 	}
 	return list
-}
-
-// routesOf are the routes of the guests of a network: the default route where
-// the network leads outside. A host network reaches nothing beyond its subnet.
-func routesOf(n shim.NetworkSpec) []shim.Route {
-	if n.Mode == vmnet.Host || !n.Gateway.IsValid() {
-		return nil
-	}
-	return []shim.Route{{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), GW: n.Gateway}}
 }

@@ -26,7 +26,8 @@ type network struct {
 	// that it stays as it is for whoever holds either.
 	users int
 	open  *openNetwork
-	macs  map[string]ipam.Key // who has which MAC
+	macs  map[string]ipam.Key     // who has which MAC
+	addrs map[netip.Addr]ipam.Key // who was given which address elsewhere
 }
 
 // An openNetwork is what the driver made. It does not change.
@@ -78,7 +79,7 @@ func (s *Server) enter(name string) (*network, error) {
 		if len(s.nets) >= s.cfg.Limits.Networks {
 			return nil, shim.Errorf(shim.CodeExhausted, "network %s: this shim has %d networks, its limit", name, len(s.nets))
 		}
-		n = &network{name: name, lock: newCtxLock(), macs: map[string]ipam.Key{}}
+		n = &network{name: name, lock: newCtxLock(), macs: map[string]ipam.Key{}, addrs: map[netip.Addr]ipam.Key{}}
 		s.nets[name] = n
 	}
 	n.users++

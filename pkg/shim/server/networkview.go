@@ -42,7 +42,21 @@ func (s *Server) networkView(ctx context.Context, group []*attachment) (shim.Net
 		if err != nil {
 			return v, err
 		}
-		v.Leases, v.Free = u.Held, u.Free
+		elsewhere := s.ranged(v.Name)
+		v.Leases, v.Free = u.Held+elsewhere, max(u.Free-elsewhere, 0)
 	}
 	return v, nil
+}
+
+// ranged counts the attachments of a network whose addresses are of ranges of
+// their own, and so not of the network's pool.
+func (s *Server) ranged(network string) (count int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, a := range s.atts {
+		if k.Network == network && len(a.rec.Request.Ranges) > 0 {
+			count++
+		}
+	}
+	return count
 }

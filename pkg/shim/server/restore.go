@@ -117,7 +117,7 @@ func (s *Server) releaseStrays(ctx context.Context, recs []attachmentRecord, dam
 // can be given their addresses.
 func (s *Server) registerLeases(ctx context.Context, recs []attachmentRecord) {
 	for _, r := range recs {
-		if !r.Addr.IsValid() {
+		if !r.Addr.IsValid() || r.Granted.IPAM == shim.IPAMStatic {
 			continue
 		}
 		pool := ipam.SubnetPool(r.Granted.Name, r.Granted.Subnet, r.Granted.Gateway)

@@ -46,7 +46,7 @@ func normalize(k ipam.Key, r *shim.AttachRequest) error {
 	if err := normalizeSpec(&r.Network); err != nil {
 		return err
 	}
-	for _, f := range []func(*shim.AttachRequest) error{normalizeFrames, normalizeMAC, normalizeIPs, checkTexts} {
+	for _, f := range []func(*shim.AttachRequest) error{normalizeFrames, normalizeMAC, normalizeIPs, normalizeRanges, normalizeGiven, normalizeForwards, normalizeBandwidth, normalizeAliases, checkTexts} {
 		if err := f(r); err != nil {
 			return err
 		}
@@ -72,11 +72,9 @@ func normalizeSpec(n *shim.NetworkSpec) error {
 		return shim.Invalidf("network.uplink", n.Uplink, "mode %s has no uplink", n.Mode)
 	}
 	switch n.IPAM {
-	case shim.IPAMBuiltin, shim.IPAMNone:
-	case shim.IPAMStatic:
-		return &shim.Error{Code: shim.CodeUnsupported, Key: "network.ipam", Value: n.IPAM, Message: `network.ipam "delegated": this shim does not take addresses from elsewhere yet`}
+	case shim.IPAMBuiltin, shim.IPAMNone, shim.IPAMStatic:
 	default:
-		return shim.Invalidf("network.ipam", n.IPAM, "want %q or %q", shim.IPAMBuiltin, shim.IPAMNone)
+		return shim.Invalidf("network.ipam", n.IPAM, "want %q, %q or %q", shim.IPAMBuiltin, shim.IPAMNone, shim.IPAMStatic)
 	}
 	if err := normalizeSubnet(n); err != nil {
 		return err
@@ -178,6 +176,8 @@ func normalizeIPs(r *shim.AttachRequest) error {
 		return nil
 	}
 	switch {
+	case r.Network.IPAM == shim.IPAMStatic:
+		return nil // normalizeGiven looks at them
 	case r.Network.IPAM == shim.IPAMNone:
 		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "ipam %q is layer 2 only, want no addresses", shim.IPAMNone)
 	case len(r.IPs) > 1:

@@ -1,0 +1,220 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// maxRoutes is how many routes a request may have: as many as DHCP can tell.
+const maxRoutes = 64
+
+// takeAddress sees to the guest's address, if it has one.
+func (s *Server) takeAddress(ctx context.Context, n *network, a *attachment, before *attachmentRecord) error {
+	switch g := a.net.granted; {
+	case g.IPAM == shim.IPAMStatic:
+		return s.takeGiven(n, a)
+	case g.IPAM == shim.IPAMNone || !g.Subnet.IsValid():
+		return nil
+	}
+	return s.takeLease(ctx, a, before)
+}
+
+// takeLease gets the address: the wanted one, the one of an earlier life, or
+// any.
+func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmentRecord) error {
+	req := ipam.Request{Key: a.rec.Key, Pools: []ipam.Pool{a.pool()}, MAC: a.rec.MAC}
+	for _, ip := range a.rec.Request.IPs {
+		req.Want = append(req.Want, netip.MustParseAddr(ip)) // normalize left addresses only
+	}
+	if before != nil && before.Addr.IsValid() {
+		req.Want = []netip.Addr{before.Addr.Addr()}
+	}
+	lease, err := s.cfg.Leases.Allocate(ctx, req)
+	if err != nil {
+		return leaseError(err)
+	}
+	a.rec.Addr = lease.Addr()
+	if before == nil {
+		a.undo.addDurable("lease", func(ctx context.Context) error { return s.cfg.Leases.Release(ctx, a.rec.Key) })
+	}
+	return nil
+}
+
+// pool is where the attachment's address comes from: the network's pool, or
+// ranges of it. Pools of different ranges have different names, since a pool
+// that changes with every request would be walked each time; an address is
+// unique in the network all the same.
+func (a *attachment) pool() ipam.Pool {
+	p := a.net.pool()
+	if len(a.rec.Request.Ranges) == 0 {
+		return p
+	}
+	whole := p.Ranges[0]
+	p.Ranges = nil
+	var names []string
+	for _, r := range a.rec.Request.Ranges {
+		p.Ranges = append(p.Ranges, ipam.Range{Subnet: whole.Subnet, Gateway: whole.Gateway, First: r.First, Last: r.Last})
+		names = append(names, r.First.String()+"-"+r.Last.String())
+	}
+	p.Name = strings.Join(names, ",")
+	return p
+}
+
+// takeGiven takes the address that the caller got elsewhere, which nobody else
+// in the network may have.
+func (s *Server) takeGiven(n *network, a *attachment) error {
+	p := netip.MustParsePrefix(a.rec.Request.IPs[0]) // normalizeGiven left one
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if by, ok := n.addrs[p.Addr()]; ok {
+		return &shim.Error{Code: shim.CodeConflict, Key: "ips", Value: p.String(),
+			Message: fmt.Sprintf("ips %q: another attachment of network %s has it%s", p, n.name, s.byLocked(by, a.rec.Owner))}
+	}
+	n.addrs[p.Addr()] = a.rec.Key
+	a.rec.Addr = p
+	a.undo.add("address", func(context.Context) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(n.addrs, p.Addr())
+		return nil
+	})
+	return nil
+}
+
+// gateway is what the guest is told of its gateway, zero for none.
+func (r *attachmentRecord) gateway() netip.Addr {
+	if r.Granted.IPAM == shim.IPAMStatic {
+		return r.Request.Gateway
+	}
+	return r.Granted.Gateway
+}
+
+// routes are those of the guest: what the caller brought, or the default route
+// where the network leads outside. A host network reaches nothing beyond its
+// subnet.
+func (r *attachmentRecord) routes() []shim.Route {
+	g := r.Granted
+	switch {
+	case g.IPAM == shim.IPAMStatic:
+		return r.Request.Routes
+	case g.Mode == vmnet.Host || !g.Gateway.IsValid():
+		return nil
+	}
+	return []shim.Route{{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), GW: g.Gateway}}
+}
+
+// normalizeRanges checks where the allocator may take the address from.
+func normalizeRanges(r *shim.AttachRequest) error {
+	if len(r.Ranges) == 0 {
+		r.Ranges = nil
+		return nil
+	}
+	n := r.Network
+	switch {
+	case len(r.Ranges) > maxList:
+		return shim.Invalidf("ranges", strconv.Itoa(len(r.Ranges)), "entries, want at most %d", maxList)
+	case n.IPAM != shim.IPAMBuiltin:
+		return shim.Invalidf("ranges", strconv.Itoa(len(r.Ranges)), "entries, want none: ipam %q does not allocate", n.IPAM)
+	case !n.Subnet.IsValid():
+		return shim.Invalidf("ranges", strconv.Itoa(len(r.Ranges)), "entries, want network.subnet with them")
+	}
+	first, last := vmnet.FirstAddr(n.Subnet), vmnet.LastAddr(n.Subnet)
+	for i, x := range r.Ranges {
+		text := x.First.String() + "-" + x.Last.String()
+		if x.First.Less(first) || last.Less(x.Last) || x.Last.Less(x.First) || !x.First.Is4() || !x.Last.Is4() {
+			return shim.Invalidf("ranges", text, "want addresses from %s to %s, the lower one first", first, last)
+		}
+		for _, y := range r.Ranges[:i] {
+			if !x.Last.Less(y.First) && !y.Last.Less(x.First) {
+				return shim.Invalidf("ranges", text, "overlaps %s-%s", y.First, y.Last)
+			}
+		}
+	}
+	pool := ipam.SubnetPool(n.Name, n.Subnet, n.Gateway)
+	pool.Ranges[0].First, pool.Ranges[0].Last = r.Ranges[0].First, r.Ranges[0].Last
+	if err := pool.Check(); len(r.Ranges) == 1 && err != nil {
+		return shim.Invalidf("ranges", pool.Ranges[0].String(), "want one with an address for a guest: %v", err)
+	}
+	return nil
+}
+
+// normalizeGiven checks the address, the gateway and the routes that the caller
+// got elsewhere.
+func normalizeGiven(r *shim.AttachRequest) error {
+	if r.Network.IPAM != shim.IPAMStatic {
+		switch {
+		case r.Gateway.IsValid():
+			return shim.Invalidf("gateway", r.Gateway.String(), "want network.gateway, or network.ipam %q", shim.IPAMStatic)
+		case len(r.Routes) > 0:
+			return shim.Invalidf("routes", routeText(r.Routes[0]), "want none, or network.ipam %q", shim.IPAMStatic)
+		}
+		r.Routes = nil
+		return nil
+	}
+	if len(r.IPs) != 1 {
+		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "want one IPv4 address with its length: network.ipam is %q", shim.IPAMStatic)
+	}
+	p, err := netip.ParsePrefix(r.IPs[0])
+	if err != nil || !p.Addr().Is4() {
+		return shim.Invalidf("ips", r.IPs[0], "want an IPv4 address with its length, as 192.168.127.9/24")
+	}
+	if r.Network.Mode != vmnet.Bridged {
+		if err := checkGiven(r.Network, p); err != nil {
+			return err
+		}
+	}
+	r.IPs[0] = p.String()
+	return normalizeRoutes(r)
+}
+
+// checkGiven checks a guest's address against its network.
+func checkGiven(n shim.NetworkSpec, p netip.Prefix) error {
+	if !n.Subnet.IsValid() {
+		return shim.Invalidf("network.subnet", "", "want the subnet of the addresses that come from elsewhere")
+	}
+	first, last := vmnet.FirstAddr(n.Subnet), vmnet.LastAddr(n.Subnet)
+	switch a := p.Addr(); {
+	case p.Masked() != n.Subnet:
+		return shim.Invalidf("ips", p.String(), "want an address of network.subnet %s, with its length", n.Subnet)
+	case a.Less(first) || last.Less(a):
+		return shim.Invalidf("ips", p.String(), "want an address from %s to %s", first, last)
+	case a == n.Gateway:
+		return shim.Invalidf("ips", p.String(), "is the gateway's")
+	case n.HostLoopback && a == last:
+		return shim.Invalidf("ips", p.String(), "network.hostLoopback uses it")
+	}
+	return nil
+}
+
+func normalizeRoutes(r *shim.AttachRequest) error {
+	if len(r.Routes) == 0 {
+		r.Routes = nil
+	}
+	if r.Gateway.IsValid() && !r.Gateway.Is4() {
+		return shim.Invalidf("gateway", r.Gateway.String(), "want an IPv4 address")
+	}
+	if len(r.Routes) > maxRoutes {
+		return shim.Invalidf("routes", strconv.Itoa(len(r.Routes)), "entries, want at most %d", maxRoutes)
+	}
+	for i, x := range r.Routes {
+		if !x.Dst.Addr().Is4() || x.GW.IsValid() && !x.GW.Is4() {
+			return shim.Invalidf("routes", routeText(x), "want IPv4")
+		}
+		r.Routes[i].Dst = x.Dst.Masked()
+	}
+	return nil
+}
+
+func routeText(r shim.Route) string {
+	if !r.GW.IsValid() {
+		return r.Dst.String()
+	}
+	return r.Dst.String() + " via " + r.GW.String()
+}
