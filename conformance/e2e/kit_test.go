@@ -29,7 +29,7 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
-	dir, remove, err := e2e.Build(race)
+	dir, remove, err := e2e.Build(race, "github.com/vmnet-cni/vmnet/conformance/guest/cmd/vmnet-guest")
 	if err != nil {
 		println(err.Error())
 		os.Exit(1)
