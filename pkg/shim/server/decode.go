@@ -132,8 +132,10 @@ func jsonKind(v reflect.Value) string {
 	switch v.Kind() {
 	case reflect.Bool:
 		return "true or false"
-	case reflect.Int:
+	case reflect.Int, reflect.Uint64:
 		return "a whole number"
+	case reflect.Uint16:
+		return "a whole number up to 65535"
 	}
 	return "a string"
 }
