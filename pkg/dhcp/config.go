@@ -106,13 +106,8 @@ func (c Config) complete() (*Config, error) {
 }
 
 func (c Config) check() error {
-	for _, m := range [...]struct {
-		name string
-		mac  net.HardwareAddr
-	}{{"GuestMAC", c.GuestMAC}, {"ServerMAC", c.ServerMAC}} {
-		if len(m.mac) != 0 && (len(m.mac) != 6 || m.mac[0]&1 != 0) {
-			return fmt.Errorf("field %s %s: want a unicast Ethernet address", m.name, m.mac)
-		}
+	if err := checkMACs(c.GuestMAC, c.ServerMAC); err != nil {
+		return err
 	}
 	if !c.Addr.IsValid() || !c.Addr.Addr().Is4() {
 		return fmt.Errorf("field Addr %s: want an IPv4 address with a length", c.Addr)

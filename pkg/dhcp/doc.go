@@ -1,5 +1,6 @@
-// Package dhcp answers a guest's DHCPv4 on the way of its frames, from the lease
-// of its attachment, so that the guest gets what the CNI result says.
+// Package dhcp answers a guest's DHCPv4, DHCPv6 and router solicitations on the
+// way of its frames, from the lease of its attachment, so that the guest gets what
+// the CNI result says. [Responder] is for IPv4, [ResponderV6] for IPv6.
 //
 // A [Responder] is a stage of the relay. It belongs to one attachment and has one
 // address to give; whoever asks on that attachment gets it, whatever hardware
@@ -46,4 +47,23 @@
 // out, in this order, until the rest does: 119, 249, 28, 12, 15, 26, 121, 59, 58,
 // 61, 6. There is no option overload: clients have met it too rarely to be
 // trusted with it.
+//
+// # IPv6
+//
+// A [ResponderV6] takes every router solicitation and every UDP packet to port
+// 547, also behind extension headers, and answers as the router, from its
+// link-local address. Its router advertisement has the prefix, the MTU, name
+// servers and search list (RFC 8106), and tells the guest either to ask by DHCPv6
+// (flags M and O, prefix without A) or to make its address by itself (A and O;
+// the CNI result then has the address made from the MAC). Name servers and prefix
+// hold for ever, the router for 18 hours; it is advertised again with the guest's
+// first neighbour discovery, ARP or DHCPv6 ten minutes after the last time.
+//
+// DHCPv6 (RFC 8415) is answered in both cases: SOLICIT (with rapid commit too),
+// REQUEST, RENEW and REBIND get the address of the lease, in one identity
+// association, and an end to every other address that they name; CONFIRM is told
+// NotOnLink for any other address; INFORMATION-REQUEST gets name servers and
+// search list; RELEASE and DECLINE are counted, as for IPv4. Whatever DUID and
+// IAID a client sends, the address is the attachment's. There are no temporary
+// addresses and no prefixes to delegate; both are answered so.
 package dhcp
