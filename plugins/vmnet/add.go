@@ -102,6 +102,7 @@ func (c *call) attach(client *shim.Client, want wanted, l *lease) (shim.Attachme
 		Frames:    c.conf.Frames,
 		MAC:       want.MAC,
 		IPs:       want.IPs,
+		Ranges:    want.Ranges,
 		DNS:       l.dnsFor(c.conf.Spec.DNS, want.DNS),
 		Hostname:  want.Hostname,
 		Sandbox:   c.env.NetNS,

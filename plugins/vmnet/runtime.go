@@ -21,13 +21,16 @@ type wanted struct {
 	Forwards  []shim.Forward
 	Bandwidth shim.Bandwidth
 	Aliases   []string
+	Ranges    []shim.Range // of the network's subnet
 
-	macFrom, ipsFrom string // for messages
-	unbuilt          error  // the first capability that is asked for and not there
+	ranges           [][]ipRange // as they came
+	macFrom, ipsFrom string      // for messages
+	unbuilt          error       // the first capability that is asked for and not there
 }
 
-// parseWanted reads runtimeConfig and args for the network. Keys in runtimeConfig are taken in
-// any case: containerd sends "PortMappings" entries as "HostPort".
+// parseWanted reads runtimeConfig and args for the network. Keys in
+// runtimeConfig are taken in any case: containerd sends "PortMappings" entries
+// as "HostPort".
 func parseWanted(all *object, network string) wanted {
 	var w wanted
 	rc := openObject("runtimeConfig", all.raw("runtimeConfig"))
@@ -40,6 +43,7 @@ func parseWanted(all *object, network string) wanted {
 	}
 	w.DNS = runtimeDNS(openObject("runtimeConfig.dns", rc.raw("dns")), rc)
 	w.Forwards, w.Bandwidth, w.Aliases = parsePortMappings(rc), parseBandwidth(rc), parseAliases(rc, network)
+	w.ranges = parseIPRanges(rc)
 	w.unbuilt = unbuiltCapability(rc)
 	// Information for plugins that use it, and nothing to honour.
 	for _, key := range []string{"cgroupPath", "io.kubernetes.cri.pod-annotations", "CNIDeviceInfoFile"} {
@@ -87,7 +91,6 @@ func runtimeDNS(o *object, all *object) shim.DNS {
 func unbuiltCapability(rc *object) error {
 	var first error
 	for _, c := range []struct{ key, why string }{
-		{"ipRanges", "ranges from the runtime; the network's subnet decides"},
 		{"deviceID", "devices of the host"},
 		{"infinibandGUID", "InfiniBand"},
 	} {

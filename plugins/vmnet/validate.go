@@ -11,7 +11,7 @@ import (
 // validate checks values whose types are right, alone and against each other.
 func (c *config) validate() error {
 	for _, check := range []func() error{
-		c.checkChoices, c.checkSubnet, c.checkMode, c.wanted.refuseUnbuilt, c.checkWanted,
+		c.checkChoices, c.checkSubnet, c.checkMode, c.wanted.refuseUnbuilt, c.checkRanges, c.checkWanted,
 	} {
 		if err := check(); err != nil {
 			return err

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// An ipRange is one entry of the capability ipRanges (CONVENTIONS.md). What it
+// leaves out is zero.
+type ipRange struct {
+	Subnet         netip.Prefix
+	Start, End, GW netip.Addr
+
+	raw json.RawMessage
+}
+
+// parseIPRanges reads the capability ipRanges: a list of sets, of which a guest
+// gets one address each, and a set is a list of ranges. Keys in any case.
+func parseIPRanges(rc *object) (sets [][]ipRange) {
+	const path = "runtimeConfig.ipRanges"
+	var lists [][]json.RawMessage
+	if !rc.take("ipRanges", &lists, `a list of lists of ranges, as [[{"subnet": "192.168.127.0/24", "rangeStart": "192.168.127.64"}]]`) {
+		return nil
+	}
+	for _, list := range lists {
+		var set []ipRange
+		for _, raw := range list {
+			r := ipRange{raw: raw}
+			o := openObject(path, raw)
+			o.fold = true
+			r.Subnet = takeText(o, "subnet", netip.ParsePrefix, `a subnet, as "192.168.127.0/24"`)
+			r.Start = takeText(o, "rangeStart", netip.ParseAddr, `an address, as "192.168.127.64"`)
+			r.End = takeText(o, "rangeEnd", netip.ParseAddr, `an address, as "192.168.127.95"`)
+			r.GW = takeText(o, "gateway", netip.ParseAddr, `an address, as "192.168.127.1"`)
+			rc.fail(o.end())
+			set = append(set, r)
+		}
+		if len(set) > 0 {
+			sets = append(sets, set)
+		}
+	}
+	return sets
+}
+
+// takeText takes a text that parse understands. An empty one is nothing:
+// containerd writes those that are not set.
+func takeText[T any](o *object, key string, parse func(string) (T, error), want string) (v T) {
+	var text string
+	if !o.take(key, &text, want) || text == "" {
+		return v
+	}
+	v, err := parse(text)
+	if err != nil {
+		o.fail(badValue(o.path+key, text, "%s", want))
+	}
+	return v
+}
+
+// checkRanges fits the wanted ranges into the network. They name its subnet, and
+// may name its gateway, where the configuration leaves them open. An IPAM plugin
+// reads them itself.
+func (c *config) checkRanges() error {
+	sets := c.wanted.ranges
+	if len(sets) == 0 || c.Delegate != "" {
+		return nil
+	}
+	const path = "runtimeConfig.ipRanges"
+	switch {
+	case c.Spec.IPAM == shim.IPAMNone:
+		return badValue(path, sets[0][0].raw, "none: ipam.type none gives no addresses")
+	case c.Spec.Mode == vmnet.Bridged:
+		return badValue(path, sets[0][0].raw, "none: in mode bridged the uplink's network gives the addresses")
+	}
+	for i, set := range sets {
+		for _, r := range set {
+			if r.Subnet.IsValid() && !r.Subnet.Addr().Is4() {
+				return notBuilt(path, r.raw, "guests get IPv4 only")
+			}
+			if i > 0 {
+				return notBuilt(path, r.raw, "guests get one address; want one list")
+			}
+			if err := c.checkRange(path, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkRange fits one range into the network and adds it to the request.
+func (c *config) checkRange(path string, r ipRange) error {
+	s := &c.Spec
+	refuse := func(want string, args ...any) error {
+		return badValue(path, r.raw, "%s", fmt.Sprintf(want, args...))
+	}
+	switch {
+	case !r.Subnet.IsValid() && !s.Subnet.IsValid():
+		return refuse("a subnet: the network names none")
+	case !r.Subnet.IsValid():
+		r.Subnet = s.Subnet
+	case s.Subnet.IsValid() && r.Subnet != s.Subnet:
+		return refuse("subnet %s: a network has one", s.Subnet)
+	}
+	if want := wantSubnet(r.Subnet); want != "" {
+		return refuse("subnet: %s", want)
+	}
+	s.Subnet = r.Subnet
+	first, last := vmnet.FirstAddr(r.Subnet), vmnet.LastAddr(r.Subnet)
+	if r.GW.IsValid() {
+		switch {
+		case r.GW.Less(first) || last.Less(r.GW):
+			return refuse("gateway: an address of subnet %s: %s to %s", r.Subnet, first, last)
+		case s.Gateway.IsValid() && r.GW != s.Gateway:
+			return refuse("gateway %s: a network has one", s.Gateway)
+		}
+		s.Gateway = r.GW
+	}
+	if !r.Start.IsValid() {
+		r.Start = first
+	}
+	if !r.End.IsValid() {
+		r.End = last
+	}
+	if r.Start.Less(first) || last.Less(r.End) || r.End.Less(r.Start) {
+		return refuse("rangeStart and rangeEnd from %s to %s, the lower one first", first, last)
+	}
+	for _, x := range c.wanted.Ranges {
+		if !r.End.Less(x.First) && !x.Last.Less(r.Start) {
+			return refuse("no overlap with %s-%s", x.First, x.Last)
+		}
+	}
+	c.wanted.Ranges = append(c.wanted.Ranges, shim.Range{First: r.Start, Last: r.End})
+	return nil
+}
