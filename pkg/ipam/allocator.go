@@ -20,6 +20,11 @@ type Config struct {
 	// MaxReleased bounds the released addresses that are remembered for each
 	// pool. Zero: DefaultMaxReleased.
 	MaxReleased int
+	// Machine is a name of this machine that no other user of the store has.
+	// A lease belongs to the machine that made it: to another, Allocate for the
+	// same key is a ConflictError, and Release leaves the lease alone. Empty
+	// where one machine has the store for itself.
+	Machine string
 }
 
 // An Allocator gives and takes addresses, one transaction of its store each. Its
@@ -29,11 +34,12 @@ type Allocator struct {
 	store       Store
 	now         func() time.Time
 	maxReleased int
+	machine     string
 }
 
 // New returns an allocator on the store, which it owns: Close closes it.
 func New(store Store, cfg Config) *Allocator {
-	a := &Allocator{store: store, now: cfg.Now, maxReleased: cfg.MaxReleased}
+	a := &Allocator{store: store, now: cfg.Now, maxReleased: cfg.MaxReleased, machine: cfg.Machine}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -45,6 +51,9 @@ func New(store Store, cfg Config) *Allocator {
 
 // Close closes the store. It is idempotent.
 func (a *Allocator) Close() error { return a.store.Close() }
+
+// Owns reports whether the lease belongs to the allocator's machine.
+func (a *Allocator) Owns(l Lease) bool { return l.Machine == a.machine }
 
 // Allocate gives the attachment req.Key an address of each pool, all or none. An
 // attachment that holds a lease which fits the request gets the same lease
@@ -68,7 +77,7 @@ func (a *Allocator) allocate(ctx context.Context, req Request) (Lease, error) {
 	}
 	if lease, err := a.lookup(ctx, req.Key); !errors.Is(err, ErrNotFound) {
 		if err == nil {
-			err = lease.fits(req)
+			err = a.fits(lease, req)
 		}
 		return lease, err
 	}
@@ -81,7 +90,7 @@ func (a *Allocator) allocate(ctx context.Context, req Request) (Lease, error) {
 			return err
 		}
 		if found {
-			return lease.fits(req)
+			return a.fits(lease, req)
 		}
 		lease, refusal, err = a.writer(tx).allocate(req)
 		return err
@@ -96,7 +105,10 @@ func (a *Allocator) allocate(ctx context.Context, req Request) (Lease, error) {
 }
 
 // fits returns a ConflictError if the lease is not what req asks for.
-func (l Lease) fits(req Request) error {
+func (a *Allocator) fits(l Lease, req Request) error {
+	if !a.Owns(l) {
+		return &ConflictError{Have: l, Reason: fmt.Sprintf("is on machine %q", l.Machine)}
+	}
 	if len(l.Addrs) != len(req.Pools) {
 		return &ConflictError{Have: l, Reason: fmt.Sprintf("want an address of each of %d pools", len(req.Pools))}
 	}
@@ -118,7 +130,7 @@ func (l Lease) fits(req Request) error {
 }
 
 // Release ends the lease of the attachment; its addresses are free again, and
-// remembered. It is no error when there is none.
+// remembered. It is no error when there is none, or when it is another machine's.
 func (a *Allocator) Release(ctx context.Context, key Key) error {
 	return opError("release", key.String(), a.release(ctx, key))
 }
@@ -128,10 +140,9 @@ func (a *Allocator) release(ctx context.Context, key Key) error {
 		return err
 	}
 	// DEL of what was never added is common; it shall cost no write.
-	if _, err := a.lookup(ctx, key); err != nil {
-		if errors.Is(err, ErrNotFound) {
-			return nil
-		}
+	if l, err := a.lookup(ctx, key); errors.Is(err, ErrNotFound) || err == nil && !a.Owns(l) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	return a.store.Transact(ctx, ReadWrite, func(tx Tx) error {

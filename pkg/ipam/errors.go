@@ -28,6 +28,9 @@ var (
 	ErrCorrupt = errors.New("store is damaged")
 	// ErrClosed says that the store was closed. It matches fs.ErrClosed.
 	ErrClosed = fmt.Errorf("store: %w", fs.ErrClosed)
+	// ErrUnavailable says that the store cannot be reached, or not in time. What
+	// was asked may be tried again.
+	ErrUnavailable = errors.New("store is not available")
 )
 
 // An OpError says which operation on which object did not succeed, and why.

@@ -60,6 +60,9 @@ type Lease struct {
 	// StickyKey is the key under which the addresses are remembered when they
 	// are released.
 	StickyKey string `json:"stickyKey"`
+	// Machine is the one whose allocator gave the lease, in a store that several
+	// machines share. See Config.Machine.
+	Machine string `json:"machine,omitempty"`
 	// Created is when the lease was given.
 	Created time.Time `json:"created"`
 }

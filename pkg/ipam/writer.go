@@ -14,11 +14,12 @@ type writer struct {
 	tx          Tx
 	now         time.Time
 	maxReleased int
+	machine     string
 	pools       map[poolKey]*poolRecord
 }
 
 func (a *Allocator) writer(tx Tx) *writer {
-	return &writer{tx: tx, now: a.now().UTC(), maxReleased: a.maxReleased, pools: map[poolKey]*poolRecord{}}
+	return &writer{tx: tx, now: a.now().UTC(), maxReleased: a.maxReleased, machine: a.machine, pools: map[poolKey]*poolRecord{}}
 }
 
 // pool returns the record of a pool, a new one if there is none.
@@ -47,7 +48,7 @@ func (w *writer) flush() error {
 // allocate chooses for every pool, then writes. A refusal is the error of a
 // choice; what was learned on the way is written all the same.
 func (w *writer) allocate(req Request) (lease Lease, refusal, err error) {
-	lease = Lease{Key: req.Key, MAC: req.MAC, StickyKey: req.stickyKey(), Created: w.now}
+	lease = Lease{Key: req.Key, MAC: req.MAC, StickyKey: req.stickyKey(), Machine: w.machine, Created: w.now}
 	choices := make([]Choice, len(req.Pools))
 	for i, p := range req.Pools {
 		choices[i], refusal, err = w.choose(p, req, lease.Addrs)
@@ -159,7 +160,7 @@ func (w *writer) unstick(k poolKey, sticky string, a netip.Addr) error {
 func (w *writer) release(key Key) error {
 	var lease Lease
 	found, err := getJSON(w.tx, TableLeases, key.encode(), &lease)
-	if err != nil || !found {
+	if err != nil || !found || lease.Machine != w.machine {
 		return err
 	}
 	for _, p := range lease.Addrs {
