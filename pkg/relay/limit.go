@@ -13,16 +13,16 @@ type Limits struct {
 type Limit struct {
 	// Rate is in bits per second. Zero: no limit, whatever Burst says.
 	Rate uint64
-	// Burst is in bits. Less than what passes in 10 ms, or than two of the largest
-	// frames, is taken as that much: with a smaller bucket the rate would not be
-	// reached, since nobody can wait more exactly than about a millisecond.
+	// Burst is in bits. Less than what passes in 20 ms, or than two of the largest
+	// frames, is taken as that much: a smaller bucket would not keep the rate on a
+	// busy machine, where a wait of a millisecond may take ten.
 	Burst uint64
 }
 
 // What frames over a limit wait.
 const (
 	// minDepth is the depth of a bucket in time, at least.
-	minDepth = 10 * time.Millisecond
+	minDepth = 20 * time.Millisecond
 	// limitPause is how long a wait lasts at least and, to the guest, at most: many
 	// frames share one.
 	limitPause = time.Millisecond

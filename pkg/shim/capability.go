@@ -27,7 +27,7 @@ func (f Forward) String() string {
 // Bandwidth bounds the rates of frames: in bits per second, their headers
 // included, and in bits. Ingress is towards the guest. A rate of zero is no
 // limit. A burst of zero, or of UnlimitedBurst or more, says nothing, and less
-// than what passes in 10 ms, or than two of the largest frames, is taken as that
+// than what passes in 20 ms, or than two of the largest frames, is taken as that
 // much.
 type Bandwidth struct {
 	IngressRate  uint64 `json:"ingressRate,omitempty"`

@@ -153,7 +153,8 @@ type Info struct {
 // A Forwarder forwards ports of the host to a guest. It is an ability that the
 // devices of some drivers have.
 type Forwarder interface {
-	// AddForward starts forwarding. It fails when the port is taken.
+	// AddForward starts forwarding. The error wraps syscall.EADDRINUSE when the
+	// port is known to be taken.
 	AddForward(ctx context.Context, f Forward) error
 	// RemoveForward ends the forwarding of f.External, and its connections. It is
 	// no error when there is none.

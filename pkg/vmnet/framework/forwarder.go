@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -31,7 +32,7 @@ func (d *device) AddForward(ctx context.Context, f vmnet.Forward) error {
 	}
 	for _, o := range list {
 		if o.Protocol == f.Protocol && o.External.Port() == f.External.Port() && o.Internal.Addr().Is4() == f.Internal.Addr().Is4() {
-			return invalid("forward %s: the port is taken: %s", f, o)
+			return fmt.Errorf("forward %s: taken by %s: %w", f, o, syscall.EADDRINUSE)
 		}
 	}
 	a, ip := d.net.drv.api, have(d.net.drv.api.addIPRule)

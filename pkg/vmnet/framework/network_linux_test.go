@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
@@ -310,7 +311,7 @@ func TestForwards(t *testing.T) {
 				}
 				want[rule] = true
 			}
-			if err := f.AddForward(ctx, forward(vmnet.TCP, 8080, "192.168.227.11:80")); !errors.Is(err, vmnet.InvalidArgument) {
+			if err := f.AddForward(ctx, forward(vmnet.TCP, 8080, "192.168.227.11:80")); !errors.Is(err, syscall.EADDRINUSE) {
 				t.Errorf("a port that is taken: %v", err)
 			}
 			checkForwards(t, f, want)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sort"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
@@ -101,7 +102,7 @@ func (fs *forwards) add(rule vmnet.Forward) error {
 	case fs.closed:
 		return vmnet.ErrClosed
 	case fs.rules[key] != nil:
-		return fmt.Errorf("already forwarded to %s: %w", fs.rules[key].rule.Internal, vmnet.InvalidArgument)
+		return fmt.Errorf("already forwarded to %s: %w", fs.rules[key].rule.Internal, syscall.EADDRINUSE)
 	case len(fs.rules) >= maxForwards:
 		return fmt.Errorf("%d rules of this interface already: %w", len(fs.rules), vmnet.BufferExhausted)
 	}
