@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/link/qdisc/fifo"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -21,6 +22,9 @@ import (
 
 // nic is the number of the guest's only network card in its stack.
 const nic tcpip.NICID = 1
+
+// queueLen is how many packets wait to be sent: 4 MiB of connection and more.
+const queueLen = 4096
 
 // Config says what guest to make.
 type Config struct {
@@ -65,7 +69,12 @@ func New(port relay.Port, cfg Config) (*Guest, error) {
 	})
 	err := g.tune()
 	if err == nil {
-		err = failure(g.stack.CreateNICWithOptions(nic, g.link, stack.NICOptions{Name: "eth0"}))
+		// The queue lets packets of one connection be sent in one batch: without
+		// it there is a system call for each (measured: a half to a fifth of the
+		// throughput). The stack closes it with the card.
+		err = failure(g.stack.CreateNICWithOptions(nic, g.link, stack.NICOptions{
+			Name: "eth0", QDisc: fifo.New(g.link, 1, queueLen),
+		}))
 	}
 	if err != nil {
 		g.Close()
