@@ -126,8 +126,9 @@ type Attachment struct {
 	Created  time.Time `json:"created"`
 	Peer     Peer      `json:"peer"`
 	Counters Counters  `json:"counters"`
-	// Problem says why the attachment does not work, when the shim could not
-	// bring it back after a restart. An equal PUT tries again; DELETE ends it.
+	// Problem says why the attachment does not work: the shim could not bring it
+	// back after a restart, when an equal PUT tries again; or its sockets' files
+	// are gone. DELETE ends it.
 	Problem string `json:"problem,omitempty"`
 }
 

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
@@ -38,57 +40,111 @@ func check(c *call) (output, error) {
 	if err != nil {
 		return output{}, err
 	}
-	if drift := compare(a, ours, addresses(prev, ours)); len(drift) > 0 {
+	if drift := compare(a, c.conf.givesAddresses(), prev, ours); len(drift) > 0 {
 		return output{}, errorf(codeDrift, "attachment %s/%s/%s differs from the result of ADD: %s",
 			a.Network, a.ContainerID, a.IfName, strings.Join(drift, "; "))
 	}
 	return output{}, c.ipamRun()
 }
 
-// addresses returns those of the interface ours in res, as text.
-func addresses(res *types100.Result, ours *types100.Interface) []string {
-	var out []string
-	for _, ip := range res.IPs {
-		if i := ip.Interface; i != nil && *i >= 0 && *i < len(res.Interfaces) && res.Interfaces[*i] == ours {
-			out = append(out, ip.Address.String())
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// compare lists what differs. Versions before 1.0.0 have no mtu and no
-// socketPath in a result.
-func compare(a shim.Attachment, ours *types100.Interface, addrs []string) (drift []string) {
+// compare lists what differs between the attachment and the result. Versions
+// before 1.0.0 have no mtu and no socketPath in a result. Who is connected is no
+// drift: a machine may be off. Where the network gives no addresses, those in the
+// result are of other plugins.
+func compare(a shim.Attachment, givesAddresses bool, prev *types100.Result, ours *types100.Interface) (drift []string) {
 	differs := func(what string, recorded, found any) {
 		drift = append(drift, fmt.Sprintf("%s: result has %v, attachment has %v", what, recorded, found))
 	}
 	if mac, err := net.ParseMAC(ours.Mac); err != nil || mac.String() != a.MAC {
-		differs("mac", ours.Mac, a.MAC)
+		differs("mac", show(ours.Mac), show(a.MAC))
 	}
 	if ours.Mtu != 0 && ours.Mtu != a.MTU {
 		differs("mtu", ours.Mtu, a.MTU)
 	}
-	var have []string
-	for _, ip := range a.IPs {
-		have = append(have, ip.Address.String())
+	if have, want := addressesOf(a), addressesIn(prev, ours); givesAddresses && !sameAddresses(a, have, want) {
+		differs("ips", show(want), show(have))
 	}
-	slices.Sort(have)
-	if !slices.Equal(have, addrs) {
-		differs("ips", addrs, have)
+	for _, r := range a.Routes {
+		if !hasRoute(prev, a, r) {
+			differs("routes", "none", strings.TrimSuffix(fmt.Sprintf("%s via %s", r.Dst, r.GW), " via invalid IP"))
+		}
 	}
 	if ours.SocketPath != "" && ours.SocketPath != a.SocketPath {
-		differs("socketPath", ours.SocketPath, a.SocketPath)
+		differs("socketPath", show(ours.SocketPath), show(a.SocketPath))
 	}
 	if a.Problem != "" {
 		drift = append(drift, a.Problem)
 	}
 	for _, path := range []string{a.DgramSocketPath, a.StreamSocketPath} {
-		if err := isSocket(path); err != nil {
+		if err := isSocket(path); err != nil && a.Problem == "" {
 			drift = append(drift, err.Error())
 		}
 	}
 	return drift
+}
+
+// An address is one of an interface, with its gateway, as text.
+type address struct {
+	Address string `json:"address"`
+	Gateway string `json:"gateway,omitempty"`
+}
+
+func addressesOf(a shim.Attachment) (list []address) {
+	for _, ip := range a.IPs {
+		x := address{Address: ip.Address.String()}
+		if ip.Gateway.IsValid() {
+			x.Gateway = ip.Gateway.String()
+		}
+		list = append(list, x)
+	}
+	return list
+}
+
+// addressesIn returns those that the result gives the interface ours.
+func addressesIn(res *types100.Result, ours *types100.Interface) (list []address) {
+	for _, ip := range res.IPs {
+		if i := ip.Interface; i == nil || *i < 0 || *i >= len(res.Interfaces) || res.Interfaces[*i] != ours {
+			continue
+		}
+		x := address{Address: ip.Address.String()}
+		if ip.Gateway != nil {
+			x.Gateway = ip.Gateway.String()
+		}
+		list = append(list, x)
+	}
+	return list
+}
+
+// sameAddresses reports whether the result has every address of the attachment,
+// and no other of its subnets: a later plugin of the chain may have added
+// addresses of subnets of its own.
+func sameAddresses(a shim.Attachment, have, want []address) bool {
+	for _, x := range have {
+		if !slices.Contains(want, x) {
+			return false
+		}
+	}
+	for _, x := range want {
+		p, err := netip.ParsePrefix(x.Address)
+		foreign := len(a.IPs) > 0 && err == nil && !slices.ContainsFunc(a.IPs, func(ip shim.IP) bool {
+			return ip.Address.Masked().Overlaps(p)
+		})
+		if !foreign && !slices.Contains(have, x) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasRoute reports whether the result has a route. One without a gateway there
+// may use that of an address (specification 1.1.0, section 5).
+func hasRoute(res *types100.Result, a shim.Attachment, r shim.Route) bool {
+	return slices.ContainsFunc(res.Routes, func(x *types.Route) bool {
+		dst, ok := prefixOf(x.Dst)
+		gw := addrOf(x.GW)
+		viaIP := !gw.IsValid() && slices.ContainsFunc(a.IPs, func(ip shim.IP) bool { return ip.Gateway == r.GW })
+		return ok && dst.Masked() == r.Dst && (gw == r.GW || viaIP)
+	})
 }
 
 func isSocket(path string) error {

@@ -192,6 +192,12 @@ func (c *config) parseIPAM(o *object) error {
 	return o.end()
 }
 
+// givesAddresses reports whether attachments of the network get addresses from
+// the shim or through it.
+func (c *config) givesAddresses() bool {
+	return c.Delegate != "" || c.Spec.IPAM != shim.IPAMNone && c.Spec.Mode != vmnet.Bridged
+}
+
 func (c *config) parseDNS(o *object, all *object) {
 	d := &c.Spec.DNS
 	o.take("nameservers", &d.Nameservers, "a list of addresses")

@@ -196,11 +196,12 @@ func TestE2ENoop(t *testing.T) {
 	if a := seen.CmdArgs; err != nil || string(a.StdinData) != c || a.ContainerID != "one" || a.Netns != "vm://one" || a.IfName != "eth0" || a.Path != path || a.Args != env["CNI_ARGS"] {
 		t.Errorf("noop saw %s, %v", data, err)
 	}
-	for verb, stdin := range map[string]string{
-		"CHECK":  conf(t, "", map[string]any{"shim": nil, "ipam": raw(`{"type":"noop"}`), "prevResult": raw(out)}),
-		"STATUS": c, "DEL": c, "ADD": strings.Replace(c, "shared", "another", 1),
-		"GC": conf(t, "", map[string]any{"shim": nil, "ipam": raw(`{"type":"noop"}`), "cni.dev/valid-attachments": raw(`[]`)}),
+	for _, call := range [][2]string{
+		{"CHECK", conf(t, "", map[string]any{"shim": nil, "ipam": raw(`{"type":"noop"}`), "prevResult": raw(out)})},
+		{"STATUS", c}, {"DEL", c}, {"ADD", strings.Replace(c, "shared", "another", 1)},
+		{"GC", conf(t, "", map[string]any{"shim": nil, "ipam": raw(`{"type":"noop"}`), "cni.dev/valid-attachments": raw(`[]`)})},
 	} {
+		verb, stdin := call[0], call[1]
 		set(map[string]any{"ReportError": "banana", "ReportErrorCode": 117, "ReportStderr": "noise on stderr"})
 		got := h.exec(verb, "one", env, stdin)
 		if got.code == 0 || !strings.Contains(got.stdout, "banana") || !strings.Contains(got.stdout, `"code":117`) || !strings.Contains(got.stderr, "noise on stderr") {

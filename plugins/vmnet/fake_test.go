@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -137,6 +138,7 @@ func (f *fakeShim) get(r *http.Request) any {
 	if !ok {
 		return shim.Errorf(shim.CodeNotFound, "attachment %s: no such attachment", key(r))
 	}
+	a.IPs, a.Routes = slices.Clone(a.IPs), slices.Clone(a.Routes)
 	if f.edit != nil {
 		f.edit(&a)
 	}

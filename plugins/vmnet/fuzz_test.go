@@ -21,6 +21,8 @@ func FuzzConfig(f *testing.F) {
 	}
 	f.Add([]byte(conf(f, "/s", map[string]any{"subnet": "10.0.0.0/24", "gateway": "10.0.0.1", "guard": raw(`{"mac":false}`)})), "IP=10.0.0.2;MAC=02:00:00:00:00:01;IgnoreUnknown=1;X=y")
 	f.Add([]byte(conf(f, "/s", map[string]any{"prevResult": raw(goodPrev), "cni.dev/valid-attachments": raw(`[{"containerID":"a","ifname":"b"}]`)})), ";")
+	f.Add([]byte(conf(f, "/s", runtimeConfig(`{"portMappings":[{"HostPort":8080,"ContainerPort":80,"Protocol":"UDP","HostIP":"127.0.0.1"}],
+		"bandwidth":{"IngressRate":1,"EgressBurst":4294967295},"aliases":{"shared":["a"]}}`))), "")
 	f.Fuzz(func(t *testing.T, stdin []byte, args string) {
 		c, err := parseAll(stdin, args)
 		if err != nil {

@@ -77,7 +77,9 @@ func buildResult(a shim.Attachment, l *lease, e env, prev *types100.Result, conf
 }
 
 // mergeDNS lets each later source replace the parts that it sets. What an
-// earlier plugin of the chain found stays behind ours.
+// earlier plugin of the chain found stays behind ours; its domain, of which there
+// can be one, gives way to one that somebody chose, not to the default in the
+// first source.
 func mergeDNS(prev types.DNS, sources ...shim.DNS) types.DNS {
 	var d types.DNS
 	for _, s := range sources {
@@ -97,7 +99,8 @@ func mergeDNS(prev types.DNS, sources ...shim.DNS) types.DNS {
 	d.Nameservers = union(d.Nameservers, prev.Nameservers)
 	d.Search = union(d.Search, prev.Search)
 	d.Options = union(d.Options, prev.Options)
-	if d.Domain == "" {
+	chosen := slices.ContainsFunc(sources[1:], func(s shim.DNS) bool { return s.Domain != "" })
+	if prev.Domain != "" && !chosen {
 		d.Domain = prev.Domain
 	}
 	return d

@@ -314,6 +314,9 @@ func TestCheck(t *testing.T) {
 			"mac":               func(a *shim.Attachment) { a.MAC = "02:00:00:00:00:99" },
 			"mtu":               func(a *shim.Attachment) { a.MTU = 9000 },
 			"ips":               func(a *shim.Attachment) { a.IPs = nil },
+			"192.168.127.9":     func(a *shim.Attachment) { a.IPs[0].Address = netip.MustParsePrefix("192.168.127.9/24") },
+			"192.168.127.7":     func(a *shim.Attachment) { a.IPs[0].Gateway = netip.MustParseAddr("192.168.127.7") },
+			"routes":            func(a *shim.Attachment) { a.Routes[0].Dst = netip.MustParsePrefix("10.0.0.0/8") },
 			"socketPath":        func(a *shim.Attachment) { a.SocketPath = "/x" },
 			"/gone":             func(a *shim.Attachment) { a.StreamSocketPath = "/gone" },
 			"is not a socket":   func(a *shim.Attachment) { a.StreamSocketPath = "/dev/null" },
@@ -329,6 +332,23 @@ func TestCheck(t *testing.T) {
 			}
 		}
 		fake.edit = nil
+		// The same when it is the result that is wrong.
+		for _, edit := range [][2]string{
+			{"02:00:00:00:00:01", "02:00:00:00:00:09"}, {"192.168.127.2/24", "192.168.127.3/24"}, {"192.168.127.2/24", "192.168.127.2/25"},
+			{`"gateway": "192.168.127.1"`, `"gateway": "192.168.127.8"`}, {`"dst": "0.0.0.0/0"`, `"dst": "128.0.0.0/1"`}, {`"gw": "192.168.127.1"`, `"gw": "192.168.127.3"`},
+			{`"mtu": 1500`, `"mtu": 1400`}, {`"socketPath": "`, `"socketPath": "/x`}, {`"interface": 0`, `"interface": 7`},
+		} {
+			wrong := strings.Replace(out, edit[0], edit[1], 1)
+			got := runVerb(t, "CHECK", nil, strings.NewReader(conf(t, fake.path, map[string]any{"cniVersion": v, "prevResult": raw(wrong)})))
+			if wrong != out && (got.code == 0 || !strings.Contains(got.stdout, `"code":104`)) {
+				t.Errorf("%s: CHECK with %s in the result: %+v", v, edit[1], got)
+			}
+		}
+		// What later plugins add or take is their business.
+		later := strings.Replace(out, `"ips": [`, `"ips": [{"version":"4","address":"10.99.0.2/24","interface":0},{"version":"6","address":"fd00::2/64","interface":0},`, 1)
+		later = strings.Replace(later, `"routes": [`, `"routes": [{"dst":"10.98.0.0/16","gw":"10.99.0.1"},`, 1)
+		later = strings.Replace(later, `"nameservers"`, `"options":["x"],"nameservers"`, 1)
+		succeeds(t, "CHECK", nil, conf(t, fake.path, map[string]any{"cniVersion": v, "prevResult": raw(later)}))
 		foreign := strings.Replace(out, `"interfaces": [`, `"interfaces": [{"name":"later0"},`, 1)
 		foreign = strings.Replace(foreign, `"interface": 0`, `"interface": 1`, 1)
 		succeeds(t, "CHECK", nil, conf(t, fake.path, map[string]any{"cniVersion": v, "prevResult": raw(foreign)}))

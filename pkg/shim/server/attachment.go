@@ -18,7 +18,8 @@ type attachment struct {
 	relay   *relay.Relay     // nil when broken
 	problem string           // why it is broken, or ""
 	net     *openNetwork     // nil when broken
-	names   []string         // in full, of the network's DNS
+	sockets []boundSocket
+	names   []string // in full, of the network's DNS
 
 	undo undoList // guarded by the key's lock
 }
@@ -48,6 +49,9 @@ func (s *Server) view(a *attachment) shim.Attachment {
 		v.Forwards = r.Request.Forwards
 		info := a.ifc.Info()
 		v.MTU, v.MaxFrameSize, v.HostInterfaces = info.MTU, info.MaxPacketSize, info.HostInterfaces
+	}
+	if v.Problem == "" {
+		v.Problem = a.missingSocket()
 	}
 	if a.relay != nil {
 		p, st := a.relay.Peer(), a.relay.Stats()

@@ -31,8 +31,33 @@ func (s *Server) bindSockets(a *attachment) error {
 		if err := s.giveSocket(path, a.rec.Owner); err != nil {
 			return fmt.Errorf("attachment %s: %s socket: %w", a.rec.Key, kind, err)
 		}
+		fi, err := os.Lstat(path)
+		if err != nil {
+			return fmt.Errorf("attachment %s: %s socket: %w", a.rec.Key, kind, err)
+		}
+		a.sockets = append(a.sockets, boundSocket{path, fi})
 	}
 	return nil
+}
+
+// A boundSocket is a socket's file as it was made.
+type boundSocket struct {
+	path string
+	file fs.FileInfo
+}
+
+// missingSocket says which of the attachment's sockets nobody can reach any more
+// by its path, or "".
+func (a *attachment) missingSocket() string {
+	for _, s := range a.sockets {
+		switch fi, err := os.Lstat(s.path); {
+		case err != nil:
+			return fmt.Sprintf("socket %s: %v", s.path, errors.Unwrap(err))
+		case !os.SameFile(fi, s.file):
+			return fmt.Sprintf("socket %s: is not the shim's any more", s.path)
+		}
+	}
+	return ""
 }
 
 // listenFrames binds a socket and gives it to the relay, which then owns it.
