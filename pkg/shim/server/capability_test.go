@@ -179,6 +179,34 @@ func TestForwards(t *testing.T) {
 	}
 }
 
+// TestForwardTakenMeanwhile has somebody else take the port while no shim runs.
+func TestForwardTakenMeanwhile(t *testing.T) {
+	cfg := config(newDirs(t))
+	r := start(t, cfg)
+	local := netip.MustParseAddr("127.0.0.1")
+	port := freePort(t)
+	req := shim.AttachRequest{Forwards: []shim.Forward{{HostIP: local, HostPort: port, ContainerPort: 80}}}
+	before := r.attach("n", "c", req)
+	r.stop()
+	l, err := net.Listen("tcp4", netip.AddrPortFrom(local, port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r = start(t, cfg)
+	a, err := r.Attachment(t.Context(), "n", "c", "eth0")
+	if err != nil || !strings.Contains(a.Problem, before.Forwards[0].String()) || len(a.Forwards) != 0 {
+		t.Errorf("attachment %+v, %v: want a problem that names the port", a, err)
+	}
+	l.Close()
+	if a := r.attach("n", "c", req); a.Problem != "" || len(a.Forwards) != 1 || a.IPs[0] != before.IPs[0] {
+		t.Errorf("asked again: %+v", a)
+	}
+	if _, err := greeting("tcp", port); err == nil {
+		t.Error("somebody answered, but no guest is there") // accepted, then reset
+	}
+}
+
 // conflicts has others ask for ports that are taken.
 func conflicts(t *testing.T, r *running, tcp, udp uint16) {
 	t.Helper()

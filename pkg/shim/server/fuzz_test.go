@@ -18,6 +18,9 @@ func FuzzAttachRequest(f *testing.F) {
 		`{}`, `{"network":{"name":"n"}}`, `{"network":{"mode":"host","subnet":"10.0.0.0/24","gateway":"10.0.0.1","mtu":9000,"isolated":true}}`,
 		`{"mac":"02-00-00-00-00-01","ips":["10.0.0.9/24"],"hostname":"a.b.","frames":"stream","requestID":"x","sandbox":"vm://1"}`,
 		`{"network":{"dns":{"nameservers":["::1"],"domain":"x","search":["a"],"options":["ndots:1"]}}}`,
+		`{"forwards":[{"protocol":"UDP","hostIP":"::ffff:127.0.0.1","hostPort":1,"containerPort":2},{"hostPort":1,"containerPort":2},{"hostPort":1,"containerPort":2}]}`,
+		`{"forwards":[{"hostPort":1,"containerPort":2},{"hostPort":1,"containerPort":3}],"bandwidth":{"ingressRate":1,"ingressBurst":4294967295,"egressBurst":5}}`,
+		`{"aliases":["Web","web","0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","a_b"]}`,
 		`{"network":null,"ips":null}`, `[]`, `{"a":1}`, `{"ips":[null]}`, `{"network":{"mtu":1e3}}`, "{\"mac\":\"\xff\"}",
 	} {
 		f.Add([]byte(seed))
