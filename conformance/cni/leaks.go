@@ -1,0 +1,155 @@
+package cni
+
+import (
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// settleLimit is how long what an attachment had may take to go: a kernel takes
+// a veth away some time after its namespace.
+const settleLimit = 3 * time.Second
+
+// An inventory counts what there is on the host, by kind and name: links of the
+// host's namespace, files in the target's directories, lines of its inventory
+// command and processes that descend from the session.
+type inventory map[string]int
+
+// take takes stock.
+func (s *session) take() inventory {
+	inv := inventory{}
+	ifs, _ := net.Interfaces() // none where the system tells none
+	for _, i := range ifs {
+		inv["link "+i.Name]++
+	}
+	for _, dir := range s.target.Dirs {
+		s.takeFiles(inv, dir)
+	}
+	if s.target.Inventory != "" {
+		out, err := s.hook(s.target.Inventory)
+		if err != nil {
+			inv["inventory command failed: "+err.Error()]++
+		}
+		for line := range strings.Lines(string(out)) {
+			inv["entry "+strings.TrimSpace(line)]++
+		}
+	}
+	for _, name := range descendants(s.token) {
+		inv["process "+name]++
+	}
+	return inv
+}
+
+func (s *session) takeFiles(inv inventory, dir string) {
+	// What vanishes while it is walked is none.
+	_ = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return nil
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil || slices.ContainsFunc(s.target.Ignore, func(p string) bool {
+			full, _ := path.Match(p, filepath.ToSlash(rel))
+			base, _ := path.Match(p, path.Base(filepath.ToSlash(rel)))
+			return full || base
+		}) {
+			return nil
+		}
+		inv["file "+name]++
+		return nil
+	})
+}
+
+// hook runs a shell command of the target's.
+func (s *session) hook(command string, env ...string) ([]byte, error) {
+	cmd := exec.CommandContext(s.ctx, "sh", "-c", command)
+	cmd.Env = append(append(os.Environ(), s.target.Env...), env...)
+	return cmd.Output()
+}
+
+// more returns what inv has and base has not, sorted.
+func (inv inventory) more(base inventory) []string {
+	var all []string
+	for k, n := range inv {
+		if n > base[k] {
+			all = append(all, k)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// merge raises the counts of inv to those of other.
+func (inv inventory) merge(other inventory) {
+	for k, n := range other {
+		inv[k] = max(inv[k], n)
+	}
+}
+
+// warmUp makes and removes one attachment of network n, the first time it is
+// asked. What stays after that (a bridge, a lock file, a daemon) belongs to the
+// network and not to an attachment, and is no leak. Whether ADD and DEL do what
+// they should is not its business.
+func (s *session) warmUp(n int) {
+	if s.warm[n] {
+		return
+	}
+	s.warm[n] = true
+	p := &probe{session: s, check: &Check{}, base: inventory{}}
+	p.guarded(func() {
+		a := p.attachment(n)
+		before := s.take()
+		a.add()
+		a.del()
+		a.dropDomain()
+		// The links of the attachment itself go a moment later.
+		poll(settleLimit/3, func() bool {
+			return !slices.ContainsFunc(s.take().more(before), func(k string) bool { return strings.HasPrefix(k, "link veth") })
+		})
+	})
+	if s.base == nil {
+		s.base = inventory{}
+	}
+	s.base.merge(s.take())
+}
+
+// settle waits until nothing is left of the check, or fails it.
+func (p *probe) settle() {
+	p.base.merge(p.session.base)
+	var left []string
+	poll(settleLimit, func() bool {
+		left = p.take().more(p.base)
+		return len(left) == 0
+	})
+	if len(left) == 0 {
+		return
+	}
+	p.failf("left behind: %s", strings.Join(kinds(left), ", "))
+	p.seen = append(p.seen, "left behind: "+strings.Join(left[:min(len(left), 10)], ", "))
+	// What this check left is not blamed on the next.
+	p.session.base.merge(p.take())
+}
+
+// kinds counts entries by their first word, for a text that does not change.
+func kinds(left []string) []string {
+	n := map[string]bool{}
+	for _, l := range left {
+		kind, _, _ := strings.Cut(l, " ")
+		n[kind] = true
+	}
+	return slices.Sorted(maps.Keys(n))
+}
+
+// held returns what there is now that was not when the check began and that is
+// the plugin's own: not links, which go with their domain.
+func (p *probe) held(since inventory) []string {
+	return slices.DeleteFunc(p.take().more(since), func(k string) bool {
+		return strings.HasPrefix(k, "link ") || strings.HasPrefix(k, "process ")
+	})
+}
