@@ -1,0 +1,17 @@
+package framework_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if offload, ok := os.LookupEnv(relayEnv); ok {
+		fmt.Fprintln(os.Stderr, "relay:", beRelay(offload == "1"))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
