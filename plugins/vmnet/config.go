@@ -52,11 +52,11 @@ const (
 func parseConfig(top map[string]json.RawMessage, said string, strict bool) (*config, error) {
 	c := &config{CNIVersion: said, LogLevel: logrus.InfoLevel}
 	o := &object{keys: top}
-	if !o.take("name", &c.Name, "a string") && o.err == nil {
-		return nil, errorf(codeConfig, "name is missing: want the network's name")
+	if !o.take("name", &c.Name, "a string") {
+		o.fail(errorf(codeConfig, "name is missing: want the network's name"))
 	}
-	if o.err != nil {
-		return nil, o.err
+	if err := o.errs.err(); err != nil {
+		return nil, err
 	}
 	if err := shim.CheckNetwork(c.Name); err != nil {
 		return nil, errorf(codeConfig, "name: %w", err)
@@ -71,15 +71,10 @@ func parseConfig(top map[string]json.RawMessage, said string, strict bool) (*con
 	if err := c.parseValid(o); err != nil {
 		return nil, err
 	}
-	lenient := c.parseLog(o)
-	if err := c.parseIPAM(openObject("ipam", o.raw("ipam"))); lenient == nil {
-		lenient = err
-	}
+	c.parseLog(o)
+	o.fail(c.parseIPAM(openObject("ipam", o.raw("ipam"))))
 	if !strict {
 		return c, nil
-	}
-	if lenient != nil {
-		return nil, lenient
 	}
 	if err := c.parseRest(o); err != nil {
 		return nil, err
@@ -130,7 +125,7 @@ func (c *config) parseShim(o *object) error {
 	return o.end()
 }
 
-func (c *config) parseLog(o *object) error {
+func (c *config) parseLog(o *object) {
 	level := ""
 	o.take("logFile", &c.LogFile, "a path")
 	o.take("logLevel", &level, "a string")
@@ -150,7 +145,6 @@ func (c *config) parseLog(o *object) error {
 	default:
 		o.fail(badValue("logLevel", level, "debug, info, warning or error"))
 	}
-	return o.err
 }
 
 // parseSpec reads the keys that describe the network.
@@ -177,7 +171,7 @@ func (c *config) parseIPAM(o *object) error {
 	typ := ""
 	o.take("type", &typ, "a string")
 	switch {
-	case o.err != nil:
+	case len(o.errs) > 0:
 	case typ == "":
 		c.Spec.IPAM = shim.IPAMBuiltin
 	case typ == shim.IPAMNone:

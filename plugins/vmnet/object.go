@@ -2,18 +2,49 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 )
 
 // An object is a JSON object whose keys are taken one after the other. What is
-// left in the end is unknown. The first wrong value is kept; taking goes on.
+// left in the end is unknown. Wrong values are kept; taking goes on.
 type object struct {
 	path string // of the object, as "dns.", or ""
 	keys map[string]json.RawMessage
 	fold bool // names in any case, as containerd writes them
-	err  error
+	errs problems
+}
+
+// problems are the errors of one input, at least one. A verb answers with the
+// first; "vmnet validate" shows all.
+type problems []error
+
+// Error implements error.
+func (p problems) Error() string { return p[0].Error() }
+
+// Unwrap returns all of them.
+func (p problems) Unwrap() []error { return p }
+
+// err returns the problems, or nil.
+func (p problems) err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
+}
+
+// add adds err, which may be problems or nil.
+func (p *problems) add(err error) {
+	var many problems
+	switch {
+	case err == nil:
+	case errors.As(err, &many):
+		*p = append(*p, many...)
+	default:
+		*p = append(*p, err)
+	}
 }
 
 // openObject returns the object in raw. null and nothing are an empty one.
@@ -23,7 +54,7 @@ func openObject(path string, raw json.RawMessage) *object {
 		return o
 	}
 	if err := json.Unmarshal(raw, &o.keys); err != nil {
-		o.err = badValue(path, raw, "an object")
+		o.fail(badValue(path, raw, "an object"))
 	}
 	return o
 }
@@ -52,26 +83,24 @@ func (o *object) raw(key string) json.RawMessage {
 	return nil
 }
 
-// fail keeps err unless an earlier one is there.
-func (o *object) fail(err error) {
-	if o.err == nil && err != nil {
-		o.err = err
-	}
-}
+// fail keeps err, if it is one.
+func (o *object) fail(err error) { o.errs.add(err) }
 
 // drop takes keys that have no meaning here.
 func (o *object) drop(has func(key string) bool) {
 	maps.DeleteFunc(o.keys, func(key string, _ json.RawMessage) bool { return has(key) })
 }
 
-// end returns the first wrong value, or all keys that nobody took.
+// end returns the wrong values, and the keys that nobody took.
 func (o *object) end() error {
-	if o.err != nil || len(o.keys) == 0 {
-		return o.err
+	if len(o.keys) == 0 {
+		return o.errs.err()
 	}
 	var unknown []string
 	for _, key := range slices.Sorted(maps.Keys(o.keys)) {
 		unknown = append(unknown, o.path+key+" "+show(o.keys[key]))
 	}
-	return errorf(codeUnsupported, "unknown key %s", strings.Join(unknown, ", "))
+	o.keys = nil
+	o.fail(errorf(codeUnsupported, "unknown key %s", strings.Join(unknown, ", ")))
+	return o.errs.err()
 }

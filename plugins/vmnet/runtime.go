@@ -58,8 +58,8 @@ func parseWanted(all *object, network string) wanted {
 	cni.take("mac", &mac, "a MAC address")
 	cni.take("ips", &ips, "a list of addresses")
 	// Everything else in args is for others (CONVENTIONS.md).
-	all.fail(args.err)
-	all.fail(cni.err)
+	all.fail(args.errs.err())
+	all.fail(cni.errs.err())
 	w.merge("args.cni.mac", mac, "args.cni.ips", ips)
 	return w
 }

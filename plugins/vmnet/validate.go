@@ -9,15 +9,15 @@ import (
 )
 
 // validate checks values whose types are right, alone and against each other.
+// Every check is made, whatever the others find.
 func (c *config) validate() error {
+	var all problems
 	for _, check := range []func() error{
 		c.checkChoices, c.checkSubnet, c.checkMode, c.wanted.refuseUnbuilt, c.checkRanges, c.checkWanted,
 	} {
-		if err := check(); err != nil {
-			return err
-		}
+		all.add(check())
 	}
-	return nil
+	return all.err()
 }
 
 // checkChoices checks the keys that have a few values.
