@@ -25,6 +25,11 @@
 // subnet without the gateway and without that one (see [vmnet.NetworkInfo],
 // RangeEnd: the addresses after Gateway up to RangeEnd are the system's).
 //
+// A network that asks for no subnet gets one from the system when it is logical,
+// else the first free /24 from 192.168.64.0: the system would put all such
+// networks of a mode on one bridge. A shared network without addresses (Layer2)
+// still has the system's gateway and DHCP server before macOS 26.
+//
 // # Threads and memory
 //
 // The framework calls back on threads of libdispatch. The handler that
