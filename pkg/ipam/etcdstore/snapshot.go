@@ -1,0 +1,138 @@
+package etcdstore
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+)
+
+// Pages of a scan: the first is small, as most scans want one record, and each
+// is four times as large as the one before.
+const (
+	firstPage = 16
+	lastPage  = 1024
+)
+
+// A snapshot reads records as they were at one revision of etcd, which the first
+// read sets. It is used by one goroutine.
+type snapshot struct {
+	ctx  context.Context
+	wait time.Duration // bounds each request
+	kv   clientv3.KV
+	keys layout
+	rev  int64
+	// seen holds what was read by key; nil: there was none.
+	seen map[string][]byte
+	// nets are the networks that were looked at, and scans the prefixes of
+	// networks that were, so that a commit can tell whether they changed.
+	nets, scans map[string]bool
+	// runs are etcd keys that follow one another, as scans of one network and
+	// table saw them. Only kept where keepRuns says so.
+	runs     [][]string
+	keepRuns bool
+	// err is the first error of etcd.
+	err error
+}
+
+func newSnapshot(ctx context.Context, s *Store) *snapshot {
+	return &snapshot{ctx: ctx, wait: s.cfg.Timeout, kv: s.client.KV, keys: s.keys, seen: map[string][]byte{}, nets: map[string]bool{}, scans: map[string]bool{}}
+}
+
+// next returns a snapshot at another revision.
+func (s *snapshot) next(rev int64) *snapshot {
+	n := *s
+	n.rev, n.runs, n.err = rev, nil, nil
+	n.seen, n.nets, n.scans = map[string][]byte{}, map[string]bool{}, map[string]bool{}
+	return &n
+}
+
+// request reads at the snapshot's revision. It keeps the first error, and the
+// revision of the first answer.
+func (s *snapshot) request(key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.wait)
+	defer cancel()
+	resp, err := s.kv.Get(ctx, key, append(opts, clientv3.WithRev(s.rev))...) // 0: now
+	if err != nil {
+		if s.err == nil {
+			s.err = err
+		}
+		return nil, err
+	}
+	if s.rev == 0 {
+		s.rev = resp.Header.Revision
+	}
+	return resp, nil
+}
+
+// begin sets the revision where nothing was read.
+func (s *snapshot) begin() error {
+	if s.rev > 0 {
+		return nil
+	}
+	_, err := s.request(s.keys.generations(), clientv3.WithCountOnly())
+	return err
+}
+
+func (s *snapshot) get(t ipam.Table, key string) ([]byte, error) {
+	s.nets[network(key)] = true
+	etcdKey := s.keys.encode(t, key)
+	if value, ok := s.seen[etcdKey]; ok {
+		return value, nil
+	}
+	resp, err := s.request(etcdKey)
+	if err != nil {
+		return nil, err
+	}
+	var value []byte
+	if len(resp.Kvs) > 0 {
+		value = notNil(resp.Kvs[0].Value)
+	}
+	s.seen[etcdKey] = value
+	return value, nil
+}
+
+// scan calls visit for the records of a table by ascending key, until it returns
+// false.
+func (s *snapshot) scan(t ipam.Table, prefix string, visit func(key string, value []byte) bool) error {
+	from, end, exact := s.keys.scanRange(t, prefix)
+	if exact {
+		s.nets[network(prefix)] = true
+	} else {
+		s.scans[prefix] = true
+	}
+	var run []string
+	if exact && s.keepRuns {
+		defer func() { s.runs = append(s.runs, run) }()
+	}
+	for page := int64(firstPage); from < end; page = min(4*page, lastPage) {
+		resp, err := s.request(from, clientv3.WithRange(end), clientv3.WithLimit(page))
+		if err != nil {
+			return err
+		}
+		for _, kv := range resp.Kvs {
+			table, key, ok := s.keys.decode(string(kv.Key))
+			if s.keepRuns {
+				run = append(run, string(kv.Key))
+			}
+			if ok && table == t && !visit(key, notNil(kv.Value)) {
+				return nil
+			}
+		}
+		if !resp.More {
+			return nil
+		}
+		from = s.keys.skip(t, string(resp.Kvs[len(resp.Kvs)-1].Key))
+	}
+	return nil
+}
+
+// notNil makes an empty value one that is there: the client decodes it as nil.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
