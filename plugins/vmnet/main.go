@@ -12,6 +12,9 @@
 //	run.go       the verbs' common frame
 //	add.go, …    one file for each verb
 //	errors.go    the codes of the answers
+//	delegate.go  other plugins that this one runs, for addresses
+//
+// For people it has arguments: "vmnet validate FILE…" and "vmnet schema".
 package main
 
 import (
@@ -25,6 +28,9 @@ import (
 var version = "devel"
 
 func main() {
+	if os.Getenv("CNI_COMMAND") == "" && len(os.Args) > 1 {
+		os.Exit(command(os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
+	}
 	// A runtime that gives up on ADD should find nothing afterwards, so the
 	// usual signals end the context and the verb takes back what it did. Being
 	// notified of SIGPIPE turns the death by a closed stdout into an error.

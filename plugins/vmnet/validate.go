@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
@@ -137,6 +138,9 @@ func checkDNS(path string, d shim.DNS, servers, searches string) error {
 		if !isDomain(s) {
 			return badValue(path+"."+searches, s, "domain names, as \"vm.internal\"")
 		}
+	}
+	if slices.Contains(d.Options, "") {
+		return badValue(path+".options", d.Options, "texts that are not empty")
 	}
 	return nil
 }
