@@ -2,6 +2,7 @@ package framework_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -74,7 +75,7 @@ func (g *guest) send(b testing.TB, n, size int) {
 	}
 	for n > 0 {
 		k, err := g.port.WriteBatch(frames[:min(n, len(frames))])
-		if err != nil {
+		if err != nil && !errors.Is(err, relay.ErrQueueFull) { // a busy machine: go on
 			b.Error(err)
 			return
 		}
