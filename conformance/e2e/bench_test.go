@@ -14,11 +14,11 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/guest"
 )
 
-// upload sends n bytes by TCP from the guest to the host, through the shim.
-func upload(t testing.TB, g *guest.Guest, r *types100.Result, n int64) guest.Rate {
+// upload sends n bytes by TCP from the guest to the outside, through the shim.
+func upload(t testing.TB, w *world, g *guest.Guest, r *types100.Result, n int64) guest.Rate {
 	t.Helper()
-	port, accepted := accept(t)
-	c, err := g.DialContext(soon(t), "tcp", netip.AddrPortFrom(host(r, t), port).String())
+	at, accepted := w.accept(t, subnetOf(t, r))
+	c, err := g.DialContext(soon(t), "tcp", at.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,11 +36,11 @@ func upload(t testing.TB, g *guest.Guest, r *types100.Result, n int64) guest.Rat
 	return rate
 }
 
-// download sends n bytes by TCP from the host to the guest, through the shim.
-func download(t testing.TB, g *guest.Guest, r *types100.Result, n int64) guest.Rate {
+// download sends n bytes by TCP from the outside to the guest, through the shim.
+func download(t testing.TB, w *world, g *guest.Guest, r *types100.Result, n int64) guest.Rate {
 	t.Helper()
-	port, accepted := accept(t)
-	c, err := g.DialContext(soon(t), "tcp", netip.AddrPortFrom(host(r, t), port).String())
+	at, accepted := w.accept(t, subnetOf(t, r))
+	c, err := g.DialContext(soon(t), "tcp", at.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func download(t testing.TB, g *guest.Guest, r *types100.Result, n int64) guest.R
 	}()
 	h := <-accepted
 	if h == nil {
-		t.Fatal("the host took no connection")
+		t.Fatal("nobody took the connection")
 	}
 	defer h.Close()
 	rate, err := guest.Send(soon(t), h, n)
@@ -68,20 +68,20 @@ func download(t testing.TB, g *guest.Guest, r *types100.Result, n int64) guest.R
 func BenchmarkTCP(b *testing.B) {
 	for _, dir := range []struct {
 		name string
-		run  func(testing.TB, *guest.Guest, *types100.Result, int64) guest.Rate
+		run  func(testing.TB, *world, *guest.Guest, *types100.Result, int64) guest.Rate
 	}{{"guest-to-host", upload}, {"host-to-guest", download}} {
 		for _, w := range ways()[:2] {
 			b.Run(dir.name+"/"+w.frames, func(b *testing.B) {
 				m := newMachine(b, map[string]any{"frames": w.frames})
 				port, r := w.take(b, m, "a")
 				g := newGuest(b, port, r)
-				dir.run(b, g, r, 1<<20) // warm
+				dir.run(b, netstack(), g, r, 1<<20) // warm
 				const each = 64 << 20
 				var sum guest.Rate
 				b.SetBytes(each)
 				b.ResetTimer()
 				for range b.N {
-					rate := dir.run(b, g, r, each)
+					rate := dir.run(b, netstack(), g, r, each)
 					sum.Bytes += rate.Bytes
 					sum.Elapsed += rate.Elapsed
 				}
@@ -159,12 +159,15 @@ func BenchmarkMemory(b *testing.B) {
 
 func memory(b *testing.B, count int) float64 {
 	m := newMachine(b, nil)
-	page := hostPage(b)
+	var page netip.AddrPort
 	guests := make([]*guest.Guest, count)
 	for k := range guests {
 		port, r := push(b, m, "n"+strconv.Itoa(k))
 		guests[k] = newGuest(b, port, r)
-		fetch(b, guests[k], netip.AddrPortFrom(host(r, b), page))
+		if k == 0 {
+			page = netstack().page(b, subnetOf(b, r))
+		}
+		fetch(b, guests[k], page)
 	}
 	s, err := m.Client.Status(soon(b))
 	if err != nil {

@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -10,9 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +19,6 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/conformance/guest"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
-	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 // bin holds the programs, built once for all tests.
@@ -40,47 +36,6 @@ func TestMain(m *testing.M) {
 
 // kept are the files that may outlive the last attachment, as patterns.
 var kept = []string{"run/shim.lock", "state/lock", "state/leases.db", "state/networks/*.json", "state/shim.log"}
-
-// newMachine returns a machine whose network has the keys, and checks at the end
-// of the test that nothing is left on it.
-func newMachine(t testing.TB, keys map[string]any) *e2e.Machine {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "vmnet-e2e-")
-	if err == nil {
-		dir, err = filepath.EvalSymlinks(dir)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	plugin := map[string]any{"type": "vmnet", "hostLoopback": true}
-	for k, v := range keys {
-		plugin[k] = v
-	}
-	conf, err := json.Marshal(map[string]any{"cniVersion": "1.1.0", "name": "e2e", "plugins": []any{plugin}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := e2e.New(e2e.Config{Bin: bin, Dir: dir, ConfList: conf})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		empty(t, m)
-		if _, err := m.Stop(soon(t)); err != nil {
-			t.Error(err)
-		}
-		if left := m.Processes(); len(left) > 0 {
-			t.Errorf("processes are left: %v", left)
-		}
-		if log, ok := m.Log(); ok && (t.Failed() || strings.Contains(log, "DATA RACE")) {
-			t.Errorf("the shim's log:\n%s", log)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return m
-}
 
 // empty checks that the shim, if it runs, has no attachment, and that no file is
 // left but those that are kept.
@@ -117,6 +72,11 @@ func first(t testing.TB, r *types100.Result) (addr netip.Prefix, gw netip.Addr) 
 	a, _ := netip.AddrFromSlice(r.IPs[0].Address.IP.To4())
 	gw, _ = netip.AddrFromSlice(r.IPs[0].Gateway.To4())
 	return netip.PrefixFrom(a, ones), gw
+}
+
+func subnetOf(t testing.TB, r *types100.Result) netip.Prefix {
+	addr, _ := first(t, r)
+	return addr.Masked()
 }
 
 // A way is how a guest comes to its frames.
@@ -218,27 +178,6 @@ func detach(t testing.TB, m *e2e.Machine, id string, g *guest.Guest) {
 	if err := m.Del(soon(t), id, "vm://"+id); err != nil {
 		t.Error(err)
 	}
-}
-
-// hostPage serves a page on the host's loopback and returns its port.
-func hostPage(t testing.TB) uint16 {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, strings.Repeat("page of the host\n", 1000)) // several frames
-	})}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.Serve(l) }()
-	t.Cleanup(func() { srv.Close(); <-done })
-	return uint16(l.Addr().(*net.TCPAddr).Port)
-}
-
-// host returns where a guest reaches the host's loopback.
-func host(r *types100.Result, t testing.TB) netip.Addr {
-	addr, _ := first(t, r)
-	return vmnet.LastAddr(addr)
 }
 
 // fetch fetches a page from a guest.

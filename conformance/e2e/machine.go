@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +30,11 @@ type Config struct {
 	Dir string
 	// ConfList is the network configuration list, as JSON.
 	ConfList []byte
+	// Env is added to the environment of every program.
+	Env []string
+	// Do runs a function that starts programs, on a thread that is in the
+	// namespaces which they shall be in. Nil: on any thread.
+	Do func(func() error) error
 }
 
 // A Machine is a place where attachments are made. Its methods may be called
@@ -36,6 +43,8 @@ type Machine struct {
 	Dirs   shim.Dirs
 	Client *shim.Client
 	dir    string
+	env    []string
+	do     func(func() error) error
 	list   *libcni.NetworkConfigList
 	cni    *libcni.CNIConfig
 }
@@ -61,22 +70,36 @@ func New(cfg Config) (*Machine, error) {
 		Dirs: shim.Dirs{Runtime: filepath.Join(cfg.Dir, "run"), State: filepath.Join(cfg.Dir, "state")},
 	}
 	m.Client = shim.NewClient(m.Dirs.ShimSocket())
+	m.env = append(slices.Clip(cfg.Env), "VMNET_RUNTIME_DIR="+m.Dirs.Runtime, "VMNET_STATE_DIR="+m.Dirs.State)
+	if m.do = cfg.Do; m.do == nil {
+		m.do = func(fn func() error) error { return fn() }
+	}
 	m.cni = libcni.NewCNIConfigWithCacheDir([]string{bin}, filepath.Join(cfg.Dir, "cni"), &executor{
 		DefaultExec: invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}},
-		env:         []string{"VMNET_RUNTIME_DIR=" + m.Dirs.Runtime, "VMNET_STATE_DIR=" + m.Dirs.State},
+		machine:     m,
 	})
 	return m, nil
 }
 
-// An executor executes plugins with more environment.
+// An executor executes plugins as programs of a machine.
 type executor struct {
 	invoke.DefaultExec
-	env []string
+	machine *Machine
 }
 
 // ExecPlugin implements invoke.Exec.
-func (e *executor) ExecPlugin(ctx context.Context, path string, stdin []byte, env []string) ([]byte, error) {
-	return e.DefaultExec.ExecPlugin(ctx, path, stdin, append(env, e.env...))
+func (e *executor) ExecPlugin(ctx context.Context, path string, stdin []byte, env []string) (out []byte, err error) {
+	err = e.machine.do(func() error {
+		out, err = e.DefaultExec.ExecPlugin(ctx, path, stdin, append(env, e.machine.env...))
+		return err
+	})
+	return out, err
+}
+
+// Run runs a program on the machine to its end.
+func (m *Machine) Run(cmd *exec.Cmd) error {
+	cmd.Env = append(os.Environ(), m.env...)
+	return m.do(cmd.Run)
 }
 
 // Network returns the network's name.

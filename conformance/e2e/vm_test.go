@@ -37,40 +37,44 @@ func needsVM(t *testing.T) {
 // path of a stream socket, with a small guest beside it.
 func TestLinux(t *testing.T) {
 	needsVM(t)
-	for _, kind := range []string{"dgram", "stream"} {
-		t.Run(kind, func(t *testing.T) {
-			m := newMachine(t, map[string]any{"frames": kind})
-			cfg, result := vm.Config{}, (*types100.Result)(nil)
-			if kind == "dgram" {
-				p, err := m.AddPush(soon(t), "linux")
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer p.File.Close()
-				cfg.Frame, result = p.File, p.Result
-			} else {
-				r, err := m.Add(soon(t), "linux", "vm://linux")
-				if err != nil {
-					t.Fatal(err)
-				}
-				cfg.StreamPath, result = r.Interfaces[0].SocketPath, r
-			}
-			port, r := push(t, m, "small")
-			small := newGuest(t, port, r)
-			linux(t, cfg, result, r)
-			detach(t, m, "small", small)
-			detach(t, m, "linux", nil)
-		})
+	inWorlds(t, func(t *testing.T, w *world) {
+		for _, kind := range []string{"dgram", "stream"} {
+			t.Run(kind, func(t *testing.T) { linuxBeside(t, w, kind) })
+		}
+	})
+}
+
+func linuxBeside(t *testing.T, w *world, kind string) {
+	m := w.machine(t, map[string]any{"frames": kind})
+	cfg, result := vm.Config{}, (*types100.Result)(nil)
+	if kind == "dgram" {
+		p, err := m.AddPush(soon(t), "linux")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.File.Close()
+		cfg.Frame, result = p.File, p.Result
+	} else {
+		r, err := m.Add(soon(t), "linux", "vm://linux")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.StreamPath, result = r.Interfaces[0].SocketPath, r
 	}
+	port, r := push(t, m, "small")
+	small := newGuest(t, port, r)
+	linux(t, w, cfg, result, r)
+	detach(t, m, "small", small)
+	detach(t, m, "linux", nil)
 }
 
 // linux boots a guest with the frames of cfg, and checks what it says.
-func linux(t *testing.T, cfg vm.Config, own, other *types100.Result) {
+func linux(t *testing.T, w *world, cfg vm.Config, own, other *types100.Result) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	addr, gw := first(t, own)
 	neighbour, _ := first(t, other)
-	page := hostPage(t)
+	page := w.page(t, addr)
 	var err error
 	if cfg.MAC, err = net.ParseMAC(own.Interfaces[0].Mac); err != nil {
 		t.Fatal(err)
@@ -82,7 +86,7 @@ func linux(t *testing.T, cfg vm.Config, own, other *types100.Result) {
 		{Name: "gateway", Command: "ping -c 1 -W 5 " + gw.String()},
 		{Name: "neighbour", Command: "ping -c 1 -W 5 " + neighbour.Addr().String()},
 		{Name: "dns", Command: "nslookup -type=a gateway.vm.internal"},
-		{Name: "http", Command: fmt.Sprintf("timeout 30 wget -q -O - http://%s:%d/ | grep -c 'page of the host'", host(own, t), page)},
+		{Name: "http", Command: fmt.Sprintf("timeout 30 wget -q -O - http://%s/ | grep -c 'page of the host'", page)},
 	}
 	g, err := vm.Start(ctx, cfg)
 	if err != nil {
