@@ -6,6 +6,7 @@ package require
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -39,6 +40,17 @@ func Linux(t testing.TB) {
 	if runtime.GOOS != "linux" {
 		missing(t, "linux", "this test needs Linux; this is %s", runtime.GOOS)
 	}
+}
+
+// IPv6 needs a host with IPv6, at least on its loopback. Its name in Env is "ipv6".
+func IPv6(t testing.TB) {
+	t.Helper()
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		missing(t, "ipv6", "no IPv6 on this host: %v", err)
+		return
+	}
+	_ = l.Close()
 }
 
 // Tool needs a program of that name in PATH and returns its path. Its name in

@@ -86,7 +86,8 @@ type NetworkConfig struct {
 	// is one, may give to guests. Zero: the driver keeps that server out of the
 	// way as far as it can.
 	RangeEnd netip.Addr
-	// Subnet6 is the IPv6 /64 of the network, masked. Zero: none.
+	// Subnet6 is the IPv6 /64 of the network, masked. Zero: none. The gateway has
+	// its first usable address.
 	Subnet6 netip.Prefix
 	// Uplink is the physical interface of a bridged network.
 	Uplink string
@@ -106,15 +107,16 @@ type NetworkConfig struct {
 	// ("gateway.<domain>"). Empty: "vm.internal".
 	Domain string
 	// HostLoopback makes the host's loopback addresses reachable for guests at
-	// the last usable address of Subnet, for drivers whose gateway is a program.
+	// the last usable address of Subnet and of Subnet6, for drivers whose gateway is a program.
 	HostLoopback bool
 }
 
 // NetworkInfo is what a network was granted.
 type NetworkInfo struct {
 	NetworkConfig
-	// HostLoopbackAddr is where guests reach the host's loopback, if they do.
-	HostLoopbackAddr netip.Addr
+	// HostLoopbackAddr and HostLoopbackAddr6 are where guests reach the host's
+	// 127.0.0.1 and ::1, if they do.
+	HostLoopbackAddr, HostLoopbackAddr6 netip.Addr
 	// HostInterfaces names what the host sees of the network (a bridge), where
 	// the system tells.
 	HostInterfaces []string

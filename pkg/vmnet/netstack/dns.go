@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -40,7 +39,7 @@ func newDNSServer(g *gateway) *dnsServer {
 	l := g.cfg.Limits
 	d := &dnsServer{
 		g:         g,
-		names:     newNames(g.info.Domain, g.info.Subnet),
+		names:     newNames(g.info.Domain, g.info.Subnet, g.info.Subnet6),
 		resolvers: resolvers{fixed: g.info.Resolvers, path: g.cfg.ResolvConf},
 		forwards:  g.info.Mode == vmnet.Shared,
 		inFlight:  make(chan struct{}, l.DNSInFlight),
@@ -48,13 +47,11 @@ func newDNSServer(g *gateway) *dnsServer {
 	}
 	// Both names are valid labels; only a domain that is no name fails, and then
 	// there are no own names.
-	if err := d.names.reserve(vmnet.NameGateway, g.info.Gateway); err != nil {
+	if err := d.names.reserve(vmnet.NameGateway, g.info.Gateway, g.policy.six.gateway); err != nil {
 		g.cfg.Log("dns: %v", err)
 	}
-	if a := g.info.HostLoopbackAddr; a.IsValid() {
-		if err := d.names.reserve(vmnet.NameHost, a); err != nil {
-			g.cfg.Log("dns: %v", err)
-		}
+	if err := d.names.reserve(vmnet.NameHost, g.info.HostLoopbackAddr, g.info.HostLoopbackAddr6); err != nil {
+		g.cfg.Log("dns: %v", err)
 	}
 	return d
 }
@@ -83,8 +80,8 @@ func (d *dnsServer) handleUDP(key flowKey, payload []byte) {
 }
 
 func (d *dnsServer) reply(key flowKey, msg []byte) {
-	route, terr := d.g.stack.FindRoute(nicID, fromAddr(key.dst.Addr()), fromAddr(key.guest.Addr()), ipv4.ProtocolNumber, false)
-	if terr != nil {
+	route := d.g.route(key.dst.Addr(), key.guest.Addr())
+	if route == nil {
 		return // the gateway closes
 	}
 	defer route.Release()

@@ -14,7 +14,8 @@ import (
 
 // FuzzDNS takes arbitrary bytes as a guest's query and as a resolver's reply.
 func FuzzDNS(f *testing.F) {
-	for _, q := range []string{"gateway.vm.internal.", "1.127.168.192.in-addr.arpa.", "example.com.", ".", "vm.internal."} {
+	for _, q := range []string{"gateway.vm.internal.", "1.127.168.192.in-addr.arpa.", "example.com.", ".", "vm.internal.",
+		"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.2.1.0.0.0.d.f.ip6.arpa."} {
 		m := new(dns.Msg).SetQuestion(q, dns.TypeA)
 		m.SetEdns0(1232, true)
 		b, err := m.Pack()
@@ -25,7 +26,7 @@ func FuzzDNS(f *testing.F) {
 	}
 	f.Add([]byte{7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0})
 	subnet := netip.MustParsePrefix("192.168.127.0/24")
-	d := &dnsServer{g: &gateway{count: new(counters)}, names: newNames("vm.internal", subnet)}
+	d := &dnsServer{g: &gateway{count: new(counters)}, names: newNames("vm.internal", subnet, netip.MustParsePrefix("fd00:127::/64"))}
 	if err := d.names.reserve("gateway", netip.MustParseAddr("192.168.127.1")); err != nil {
 		f.Fatal(err)
 	}

@@ -58,6 +58,9 @@ func fail(rcode int) dns.HandlerFunc {
 func (g *guest) query(network, name string, qtype uint16) *dns.Msg {
 	g.t.Helper()
 	to := netip.AddrPortFrom(g.dev.Info().Gateway, 53)
+	if g.addr.Is6() {
+		to = netip.AddrPortFrom(vmnet.FirstAddr(g.dev.Info().Subnet6), 53)
+	}
 	q := new(dns.Msg).SetQuestion(name, qtype)
 	co := new(dns.Conn)
 	if network == "tcp" {

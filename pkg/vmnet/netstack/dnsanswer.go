@@ -1,6 +1,8 @@
 package netstack
 
 import (
+	"net/netip"
+
 	"github.com/miekg/dns"
 )
 
@@ -114,11 +116,8 @@ func (n *names) answer(query *dns.Msg) *dns.Msg {
 	switch {
 	case !ok && name != n.domain:
 		m.Rcode = dns.RcodeNameError
-	case len(addrs) > 0 && (q.Qtype == dns.TypeA || q.Qtype == dns.TypeANY):
-		hdr.Rrtype = dns.TypeA
-		for _, a := range addrs {
-			m.Answer = append(m.Answer, &dns.A{Hdr: hdr, A: a.AsSlice()})
-		}
+	case len(addrs) > 0:
+		m.Answer = addressRecords(hdr, addrs, q.Qtype)
 	case ptr != "" && (q.Qtype == dns.TypePTR || q.Qtype == dns.TypeANY):
 		hdr.Rrtype = dns.TypePTR
 		m.Answer = []dns.RR{&dns.PTR{Hdr: hdr, Ptr: ptr}}
@@ -128,6 +127,21 @@ func (n *names) answer(query *dns.Msg) *dns.Msg {
 		m.Ns = []dns.RR{n.soa(name)}
 	}
 	return m
+}
+
+// addressRecords returns the addresses of the wanted type.
+func addressRecords(hdr dns.RR_Header, addrs []netip.Addr, qtype uint16) (list []dns.RR) {
+	for _, a := range addrs {
+		switch {
+		case a.Is4() && (qtype == dns.TypeA || qtype == dns.TypeANY):
+			hdr.Rrtype = dns.TypeA
+			list = append(list, &dns.A{Hdr: hdr, A: a.AsSlice()})
+		case a.Is6() && (qtype == dns.TypeAAAA || qtype == dns.TypeANY):
+			hdr.Rrtype = dns.TypeAAAA
+			list = append(list, &dns.AAAA{Hdr: hdr, AAAA: a.AsSlice()})
+		}
+	}
+	return list
 }
 
 // soa returns the start of authority for name: of the domain, or of the reverse

@@ -23,6 +23,13 @@
 // With NetworkConfig.HostLoopback the last usable address of the subnet leads to
 // the host's 127.0.0.1.
 //
+// IPv6 is the same in a /64 whose first address is the gateway's; the last one
+// leads to ::1 with HostLoopback. Not reached are ::/8, 100::/64, fe80::/9,
+// ff00::/8, the metadata services fd00:ec2::254 and fd20:ce::254, and what NAT64
+// and 6to4 would make of a forbidden IPv4 address. Unique local addresses are
+// reached as private ones of IPv4 are. A guest may use any address of the /64; the
+// limits count each for itself.
+//
 // In a host network: the other guests, the gateway (ping, and DNS for the
 // network's own names only), and with HostLoopback the host's 127.0.0.1. Nothing
 // is forwarded outside. "The host" of a host network is therefore the gateway's

@@ -44,9 +44,9 @@ func New(cfg Config) *Driver {
 	return &Driver{cfg: cfg}
 }
 
-// Open implements vmnet.Driver. It needs a Subnet unless Layer2 is set, and
-// returns an error that wraps errors.ErrUnsupported for bridged networks, for
-// IPv6 and for Offload. The network is a *Network.
+// Open implements vmnet.Driver. It needs a Subnet or a Subnet6 unless Layer2 is
+// set, and returns an error that wraps errors.ErrUnsupported for bridged networks
+// and for Offload. The network is a *Network.
 func (d *Driver) Open(ctx context.Context, cfg vmnet.NetworkConfig) (vmnet.Network, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -74,12 +74,12 @@ func grant(cfg vmnet.NetworkConfig) (vmnet.NetworkInfo, error) {
 		info.Domain = DefaultDomain
 	}
 	if cfg.Layer2 {
-		if cfg.Subnet.IsValid() || cfg.Gateway.IsValid() || cfg.HostLoopback {
+		if cfg.Subnet.IsValid() || cfg.Subnet6.IsValid() || cfg.Gateway.IsValid() || cfg.HostLoopback {
 			return info, fmt.Errorf("subnet, gateway or host loopback of a layer-2 network: want none: %w", vmnet.InvalidArgument)
 		}
 		return info, nil
 	}
-	return info, grantSubnet(&info)
+	return info, errors.Join(grantSubnet(&info), grantSubnet6(&info))
 }
 
 func supported(cfg vmnet.NetworkConfig) error {
@@ -88,8 +88,6 @@ func supported(cfg vmnet.NetworkConfig) error {
 		return fmt.Errorf("mode bridged: driver netstack has no uplink: %w", errors.ErrUnsupported)
 	case cfg.Mode != vmnet.Shared && cfg.Mode != vmnet.Host:
 		return fmt.Errorf("mode %s: want shared or host: %w", cfg.Mode, vmnet.InvalidArgument)
-	case cfg.Subnet6 != netip.Prefix{}:
-		return fmt.Errorf("subnet6 %s: driver netstack speaks IPv4 only: %w", cfg.Subnet6, errors.ErrUnsupported)
 	case cfg.Offload:
 		return fmt.Errorf("offload: driver netstack has none: %w", errors.ErrUnsupported)
 	case cfg.Uplink != "":
@@ -101,6 +99,11 @@ func supported(cfg vmnet.NetworkConfig) error {
 func grantSubnet(info *vmnet.NetworkInfo) error {
 	p := info.Subnet
 	switch {
+	case !p.IsValid() && info.Subnet6.IsValid():
+		if info.Gateway.IsValid() {
+			return fmt.Errorf("gateway %s: want none without a subnet: %w", info.Gateway, vmnet.InvalidArgument)
+		}
+		return grantResolvers(info)
 	case !p.IsValid():
 		return fmt.Errorf("subnet: driver netstack needs one: %w", vmnet.InvalidArgument)
 	case !p.Addr().Is4():
@@ -125,6 +128,26 @@ func grantSubnet(info *vmnet.NetworkInfo) error {
 		}
 		info.HostLoopbackAddr = last
 	}
+	return grantResolvers(info)
+}
+
+func grantSubnet6(info *vmnet.NetworkInfo) error {
+	p := info.Subnet6
+	switch {
+	case p == netip.Prefix{}:
+		return nil
+	case !p.IsValid() || !p.Addr().Is6() || p.Bits() != 64 || p.Masked() != p:
+		return fmt.Errorf("subnet6 %s: want a masked IPv6 prefix of 64 bits: %w", p, vmnet.InvalidArgument)
+	case forbidden6(p.Addr()) || forbidden6(vmnet.LastAddr(p)):
+		return fmt.Errorf("subnet6 %s: not for guests: %w", p, vmnet.InvalidArgument)
+	}
+	if info.HostLoopback {
+		info.HostLoopbackAddr6 = vmnet.LastAddr(p)
+	}
+	return nil
+}
+
+func grantResolvers(info *vmnet.NetworkInfo) error {
 	for _, r := range info.Resolvers {
 		if !r.IsValid() || r.Port() == 0 {
 			return fmt.Errorf("resolver %s: want address and port: %w", r, vmnet.InvalidArgument)

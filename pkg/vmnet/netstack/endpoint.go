@@ -2,7 +2,6 @@ package netstack
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -57,7 +56,19 @@ func (e *endpoint) input(in *inbound, f []byte, group bool) {
 		}
 		in.add(ip)
 	case uint16(header.IPv6ProtocolNumber):
-		// Every guest sends router solicitations and the like; not worth a count.
+		if !e.policy.six.subnet.IsValid() {
+			// Every guest sends router solicitations and the like; not worth a count.
+			return
+		}
+		ip, reason := e.policy.six.check(packet, group)
+		switch reason {
+		case accept:
+			in.add(ip)
+		case Unheard:
+		default:
+			e.count.drop(reason)
+			e.refuse(reason, ip)
+		}
 	default:
 		e.count.drop(EtherType)
 	}
@@ -95,7 +106,8 @@ func (e *endpoint) writePacket(pkt *stack.PacketBuffer) {
 	copy(eth[6:12], e.mac)
 	binary.BigEndian.PutUint16(eth[12:14], uint16(pkt.NetworkProtocolNumber))
 	key := keyOf(eth[0:6])
-	if pkt.GSOOptions.Type == stack.GSOTCPv4 && pkt.Data().Size() > int(pkt.GSOOptions.MSS) {
+	gso := pkt.GSOOptions.Type == stack.GSOTCPv4 || pkt.GSOOptions.Type == stack.GSOTCPv6
+	if gso && pkt.Data().Size() > int(pkt.GSOOptions.MSS) {
 		e.writeSegments(key, &eth, pkt)
 		return
 	}
@@ -108,10 +120,12 @@ func (e *endpoint) writePacket(pkt *stack.PacketBuffer) {
 		at += copy(f.buf[at:], s)
 	}
 	switch {
-	case pkt.GSOOptions.Type == stack.GSOTCPv4 && pkt.GSOOptions.NeedsCsum:
-		finishTCP(f.bytes()[vmnet.HeaderLen:])
+	case gso && pkt.GSOOptions.NeedsCsum:
+		finishTCP(f.bytes()[vmnet.HeaderLen:], len(pkt.NetworkHeader().Slice()))
 	case pkt.NetworkProtocolNumber == header.ARPProtocolNumber:
 		e.askAsGateway(f.bytes()[vmnet.HeaderLen:])
+	case pkt.NetworkProtocolNumber == header.IPv6ProtocolNumber:
+		e.solicitAsGateway(f.bytes()[vmnet.HeaderLen:])
 	}
 	one := [1]*frame{f}
 	e.fabric.output(key, one[:])
@@ -125,6 +139,23 @@ func (e *endpoint) askAsGateway(b []byte) {
 		gateway := e.policy.gateway.As4()
 		copy(a.ProtocolAddressSender(), gateway[:])
 	}
+}
+
+// solicitAsGateway does for neighbour solicitations what askAsGateway does for ARP
+// requests.
+func (e *endpoint) solicitAsGateway(b []byte) {
+	const length = header.IPv6MinimumSize + header.ICMPv6NeighborSolicitMinimumSize
+	ip := header.IPv6(b)
+	if len(b) < length || ip.NextHeader() != uint8(header.ICMPv6ProtocolNumber) {
+		return
+	}
+	m := header.ICMPv6(b[header.IPv6MinimumSize:])
+	if m.Type() != header.ICMPv6NeighborSolicit {
+		return
+	}
+	ip.SetSourceAddress(fromAddr(e.policy.six.link))
+	m.SetChecksum(0)
+	m.SetChecksum(header.ICMPv6Checksum(header.ICMPv6ChecksumParams{Header: m, Src: ip.SourceAddress(), Dst: ip.DestinationAddress()}))
 }
 
 // Attach implements stack.NetworkLinkEndpoint.
@@ -186,10 +217,3 @@ func (e *endpoint) Close() {}
 
 // SetOnCloseAction implements stack.NetworkLinkEndpoint.
 func (e *endpoint) SetOnCloseAction(func()) {}
-
-func toAddr(a tcpip.Address) netip.Addr {
-	addr, _ := netip.AddrFromSlice(a.AsSlice())
-	return addr
-}
-
-func fromAddr(a netip.Addr) tcpip.Address { return tcpip.AddrFrom4(a.As4()) }

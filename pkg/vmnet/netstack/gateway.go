@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -32,10 +33,11 @@ type gateway struct {
 	link   *endpoint
 	stack  *stack.Stack
 
-	tcp  *tcpNAT
-	udp  *udpNAT
-	ping *pingNAT
-	dns  *dnsServer
+	tcp   *tcpNAT
+	udp   *udpNAT
+	ping  *pingNAT
+	ping6 *pingNAT
+	dns   *dnsServer
 
 	ctx    context.Context // done when the gateway closes
 	cancel context.CancelFunc
@@ -54,8 +56,8 @@ func newGateway(cfg Config, info vmnet.NetworkInfo, s *fabric, c *counters) (*ga
 		policy: g.policy, count: c, refuse: g.refusePacket,
 	}
 	g.stack = stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol, ipv6.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})
 	if err := g.setUp(); err != nil {
 		g.stack.Destroy()
@@ -63,10 +65,12 @@ func newGateway(cfg Config, info vmnet.NetworkInfo, s *fabric, c *counters) (*ga
 		return nil, err
 	}
 	g.dns = newDNSServer(g)
-	g.tcp, g.udp, g.ping = newTCPNAT(g), newUDPNAT(g), newPingNAT(g)
+	g.tcp, g.udp = newTCPNAT(g), newUDPNAT(g)
+	g.ping, g.ping6 = newPingNAT(g, pingOver4), newPingNAT(g, pingOver6)
 	g.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, g.tcp.handlePacket)
 	g.stack.SetTransportProtocolHandler(udp.ProtocolNumber, g.udp.handlePacket)
 	g.stack.SetTransportProtocolHandler(icmp.ProtocolNumber4, g.ping.handlePacket)
+	g.stack.SetTransportProtocolHandler(icmp.ProtocolNumber6, g.ping6.handlePacket)
 	s.gateway, s.gatewayMAC = g.link, keyOf(mac)
 	return g, nil
 }
@@ -80,13 +84,9 @@ func (g *gateway) setUp() error {
 	if err := s.CreateNIC(nicID, g.link); err != nil {
 		return fmt.Errorf("gateway interface: %s", err)
 	}
-	addrs := []netip.Prefix{netip.PrefixFrom(g.info.Gateway, g.info.Subnet.Bits())}
-	if a := g.info.HostLoopbackAddr; a.IsValid() {
-		addrs = append(addrs, netip.PrefixFrom(a, a.BitLen()))
-	}
-	for _, a := range addrs {
+	for _, a := range g.addrs() {
 		pa := tcpip.ProtocolAddress{
-			Protocol:          ipv4.ProtocolNumber,
+			Protocol:          protocolOf(a.Addr()),
 			AddressWithPrefix: tcpip.AddressWithPrefix{Address: fromAddr(a.Addr()), PrefixLen: a.Bits()},
 		}
 		if err := s.AddProtocolAddress(nicID, pa, stack.AddressProperties{}); err != nil {
@@ -101,9 +101,31 @@ func (g *gateway) setUp() error {
 	if err := s.SetSpoofing(nicID, true); err != nil {
 		return fmt.Errorf("gateway spoofing: %s", err)
 	}
-	subnet := tcpip.AddressWithPrefix{Address: fromAddr(g.info.Subnet.Addr()), PrefixLen: g.info.Subnet.Bits()}.Subnet()
-	s.SetRouteTable([]tcpip.Route{{Destination: subnet, NIC: nicID}})
+	var routes []tcpip.Route
+	for _, p := range []netip.Prefix{g.info.Subnet, g.info.Subnet6, linkLocal6} {
+		if p.IsValid() {
+			subnet := tcpip.AddressWithPrefix{Address: fromAddr(p.Addr()), PrefixLen: p.Bits()}.Subnet()
+			routes = append(routes, tcpip.Route{Destination: subnet, NIC: nicID})
+		}
+	}
+	s.SetRouteTable(routes)
 	return nil
+}
+
+var linkLocal6 = netip.MustParsePrefix("fe80::/64")
+
+// addrs are the gateway's own addresses.
+func (g *gateway) addrs() (list []netip.Prefix) {
+	six := g.policy.six
+	for _, a := range []netip.Prefix{
+		netip.PrefixFrom(g.info.Gateway, g.info.Subnet.Bits()), netip.PrefixFrom(g.info.HostLoopbackAddr, 32),
+		netip.PrefixFrom(six.gateway, 64), netip.PrefixFrom(six.link, 64), netip.PrefixFrom(six.loopback, 128),
+	} {
+		if a.IsValid() {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // Buffers of the stack's TCP endpoints in bytes. They grow from the default to
@@ -160,24 +182,22 @@ func (g *gateway) enter() bool {
 	return true
 }
 
-// hostAddr returns where on the host a guest's destination is.
-func (g *gateway) hostAddr(dst netip.Addr) netip.Addr {
-	if dst == g.info.HostLoopbackAddr {
-		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	return dst
-}
-
 // expire ends what was idle for too long.
 func (g *gateway) expire(now time.Time) {
 	g.tcp.expire(now)
 	g.udp.table.expire(now)
 	g.ping.table.expire(now)
+	g.ping6.table.expire(now)
 }
 
 // forget ends the flows of the guest with the given MAC, which is gone.
 func (g *gateway) forget(mac net.HardwareAddr) {
-	neighbors, err := g.stack.Neighbors(nicID, header.IPv4ProtocolNumber)
+	g.forgetNeighbors(mac, header.IPv4ProtocolNumber)
+	g.forgetNeighbors(mac, header.IPv6ProtocolNumber)
+}
+
+func (g *gateway) forgetNeighbors(mac net.HardwareAddr, proto tcpip.NetworkProtocolNumber) {
+	neighbors, err := g.stack.Neighbors(nicID, proto)
 	if err != nil {
 		return // no table, so no flows
 	}
@@ -185,11 +205,12 @@ func (g *gateway) forget(mac net.HardwareAddr) {
 		if n.LinkAddr != tcpip.LinkAddress(mac) {
 			continue
 		}
-		_ = g.stack.RemoveNeighbor(nicID, header.IPv4ProtocolNumber, n.Addr) // it may be gone by now
+		_ = g.stack.RemoveNeighbor(nicID, proto, n.Addr) // it may be gone by now
 		guest := toAddr(n.Addr)
 		g.tcp.endGuest(guest)
 		g.udp.table.endGuest(guest)
 		g.ping.table.endGuest(guest)
+		g.ping6.table.endGuest(guest)
 	}
 }
 
@@ -197,6 +218,8 @@ func (g *gateway) fill(s *Stats) {
 	s.TCP = g.tcp.stats()
 	s.UDP = g.udp.table.stats()
 	s.Ping = g.ping.table.stats()
+	six := g.ping6.table.stats()
+	s.Ping.Open, s.Ping.Total = s.Ping.Open+six.Open, s.Ping.Total+six.Total
 }
 
 // close ends everything and waits. No device may write any more.
@@ -208,6 +231,7 @@ func (g *gateway) close() {
 	g.tcp.endAll()
 	g.udp.table.endAll()
 	g.ping.table.endAll()
+	g.ping6.table.endAll()
 	done := make(chan struct{})
 	go func() {
 		g.wg.Wait()

@@ -17,6 +17,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/link/ethernet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -68,7 +69,7 @@ type guest struct {
 	addr  netip.Addr
 	stack *stack.Stack
 	link  *guestLink
-	icmp  chan []byte // every IPv4 packet with ICMP that came
+	icmp  chan []byte // every packet with ICMP that came
 }
 
 func newGuest(t testing.TB, n vmnet.Network, addr string) *guest {
@@ -77,8 +78,8 @@ func newGuest(t testing.TB, n vmnet.Network, addr string) *guest {
 	g := &guest{t: t, dev: dev, addr: netip.MustParseAddr(addr), icmp: make(chan []byte, 64)}
 	g.link = newGuestLink(dev, g.icmp)
 	g.stack = stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol, ipv6.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})
 	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true)
 	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &moderate} {
@@ -89,21 +90,39 @@ func newGuest(t testing.TB, n vmnet.Network, addr string) *guest {
 	if err := g.stack.CreateNIC(1, ethernet.New(g.link)); err != nil {
 		t.Fatalf("guest NIC: %s", err)
 	}
-	pa := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddressWithPrefix{
-		Address: tcpip.AddrFrom4(g.addr.As4()), PrefixLen: dev.Info().Subnet.Bits(),
+	gateway, length := dev.Info().Gateway, dev.Info().Subnet.Bits()
+	if g.addr.Is6() {
+		gateway, length = vmnet.FirstAddr(dev.Info().Subnet6), 64
+	}
+	pa := tcpip.ProtocolAddress{Protocol: protocolOf(g.addr), AddressWithPrefix: tcpip.AddressWithPrefix{
+		Address: tcpip.AddrFromSlice(g.addr.AsSlice()), PrefixLen: length,
 	}}
 	if err := g.stack.AddProtocolAddress(1, pa, stack.AddressProperties{}); err != nil {
 		t.Fatalf("guest address: %s", err)
 	}
 	g.stack.SetRouteTable([]tcpip.Route{
 		{Destination: pa.AddressWithPrefix.Subnet(), NIC: 1},
-		{Destination: header.IPv4EmptySubnet, NIC: 1, Gateway: tcpip.AddrFrom4(dev.Info().Gateway.As4())},
+		{Destination: everything(g.addr), NIC: 1, Gateway: tcpip.AddrFromSlice(gateway.AsSlice())},
 	})
 	if err := dev.SetEventHandler(g.link.pump); err != nil {
 		t.Fatalf("guest handler: %v", err)
 	}
 	t.Cleanup(g.close)
 	return g
+}
+
+func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is6() {
+		return ipv6.ProtocolNumber
+	}
+	return ipv4.ProtocolNumber
+}
+
+func everything(a netip.Addr) tcpip.Subnet {
+	if a.Is6() {
+		return header.IPv6EmptySubnet
+	}
+	return header.IPv4EmptySubnet
 }
 
 func (g *guest) close() {
@@ -113,13 +132,13 @@ func (g *guest) close() {
 }
 
 func full(a netip.AddrPort) tcpip.FullAddress {
-	return tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFrom4(a.Addr().As4()), Port: a.Port()}
+	return tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFromSlice(a.Addr().AsSlice()), Port: a.Port()}
 }
 
 func (g *guest) dial(to netip.AddrPort) (*gonet.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	c, err := gonet.DialContextTCP(ctx, g.stack, full(to), ipv4.ProtocolNumber)
+	c, err := gonet.DialContextTCP(ctx, g.stack, full(to), protocolOf(to.Addr()))
 	if err == nil {
 		_ = c.SetDeadline(time.Now().Add(patience))
 	}
@@ -139,7 +158,7 @@ func (g *guest) mustDial(to netip.AddrPort) *gonet.TCPConn {
 func (g *guest) dialUDP(to netip.AddrPort) *gonet.UDPConn {
 	g.t.Helper()
 	raddr := full(to)
-	c, err := gonet.DialUDP(g.stack, nil, &raddr, ipv4.ProtocolNumber)
+	c, err := gonet.DialUDP(g.stack, nil, &raddr, protocolOf(to.Addr()))
 	if err != nil {
 		g.t.Fatalf("dial udp %s: %v", to, err)
 	}
@@ -154,14 +173,18 @@ func loopback(n *netstack.Network, a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(n.Info().HostLoopbackAddr, netip.MustParseAddrPort(a.String()).Port())
 }
 
-// send writes an IPv4 packet to the gateway, as it is.
+// sendIP writes an IP packet to the gateway, as it is.
 func (g *guest) sendIP(packet []byte) {
 	g.t.Helper()
+	proto := header.IPv4ProtocolNumber
+	if g.addr.Is6() {
+		proto = header.IPv6ProtocolNumber
+	}
 	eth := make(header.Ethernet, vmnet.HeaderLen, vmnet.HeaderLen+len(packet))
 	eth.Encode(&header.EthernetFields{
 		SrcAddr: tcpip.LinkAddress(g.dev.Info().MAC),
 		DstAddr: tcpip.LinkAddress(vmnet.GatewayMAC(g.t.Name())),
-		Type:    header.IPv4ProtocolNumber,
+		Type:    proto,
 	})
 	if n, err := g.link.write([][]byte{append(eth, packet...)}); n != 1 || err != nil {
 		g.t.Fatalf("write: %d, %v", n, err)
@@ -197,7 +220,7 @@ func (l *guestLink) pump() {
 		}
 		for i := range n {
 			f := l.bufs[i][:l.sizes[i]]
-			if f[12] == 8 && f[13] == 0 && len(f) > 34 && f[23] == 1 {
+			if f[12] == 8 && f[13] == 0 && len(f) > 34 && f[23] == 1 || f[12] == 0x86 && len(f) > 54 && f[20] == 58 {
 				select {
 				case l.icmp <- append([]byte(nil), f[14:]...):
 				default:

@@ -8,7 +8,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
-// maxRun is the longest IPv4 packet that inbound puts together.
+// maxRun is the longest IP packet that inbound puts together.
 const maxRun = 65535
 
 // inbound collects consecutive TCP segments of one flow from one guest and hands
@@ -17,8 +17,8 @@ const maxRun = 65535
 // until flush, which the switch calls at the end of every batch.
 type inbound struct {
 	link *endpoint
-	run  [][]byte // IPv4 packets; the first with its header, the others behind it
-	hlen int      // bytes of IPv4 and TCP header of the first
+	run  [][]byte // IP packets; the first with its header, the others behind it
+	hlen int      // bytes of IP and TCP header of the first
 	size int      // of the packet that the run makes
 	seq  uint32   // that the next segment must have
 }
@@ -28,7 +28,7 @@ func (in *inbound) init(link *endpoint) {
 	in.run = make([][]byte, 0, maxBatch)
 }
 
-// add takes one IPv4 packet whose header was checked.
+// add takes one IPv4 or IPv6 packet whose header was checked.
 func (in *inbound) add(ip []byte) {
 	hlen, more := mergeable(ip)
 	if len(in.run) > 0 && !in.continues(ip, hlen) {
@@ -44,17 +44,29 @@ func (in *inbound) add(ip []byte) {
 		in.flush()
 		return
 	}
-	in.seq = binary.BigEndian.Uint32(ip[header.IPv4MinimumSize+4:]) + uint32(len(ip)-hlen)
+	in.seq = binary.BigEndian.Uint32(ip[ipLenOf(ip)+4:]) + uint32(len(ip)-hlen)
 }
 
-// mergeable returns the length of IPv4 and TCP header of a TCP segment that may
-// be part of a run, or 0, and whether others may follow it in its run.
+// ipLenOf returns the length of the IP header, without options or extensions.
+func ipLenOf(ip []byte) int {
+	if ip[0]>>4 == 6 {
+		return header.IPv6MinimumSize
+	}
+	return header.IPv4MinimumSize
+}
+
+// mergeable returns the length of IP and TCP header of a TCP segment that may be
+// part of a run, or 0, and whether others may follow it in its run.
 func mergeable(ip []byte) (hlen int, more bool) {
-	const ipLen = header.IPv4MinimumSize
-	if len(ip) < ipLen+header.TCPMinimumSize || ip[0] != 0x45 || ip[9] != uint8(header.TCPProtocolNumber) {
+	ipLen := ipLenOf(ip)
+	if len(ip) < ipLen+header.TCPMinimumSize {
 		return 0, false
 	}
-	if binary.BigEndian.Uint16(ip[6:8])&0x3fff != 0 { // a fragment
+	if ip[0]>>4 == 6 {
+		if ip[6] != uint8(header.TCPProtocolNumber) {
+			return 0, false
+		}
+	} else if ip[0] != 0x45 || ip[9] != uint8(header.TCPProtocolNumber) || binary.BigEndian.Uint16(ip[6:8])&0x3fff != 0 { // the last: a fragment
 		return 0, false
 	}
 	t := header.TCP(ip[ipLen:])
@@ -72,17 +84,26 @@ func mergeable(ip []byte) (hlen int, more bool) {
 // continues reports whether ip is the next segment of the run.
 func (in *inbound) continues(ip []byte, hlen int) bool {
 	first := in.run[0]
-	if hlen == 0 || hlen != in.hlen || in.size+len(ip)-hlen > maxRun {
+	if hlen == 0 || hlen != in.hlen || first[0] != ip[0] || in.size+len(ip)-hlen > maxRun {
 		return false
 	}
-	a, b := first[header.IPv4MinimumSize:in.hlen], ip[header.IPv4MinimumSize:hlen]
-	return binary.BigEndian.Uint32(b[4:8]) == in.seq &&
-		first[1] == ip[1] && first[8] == ip[8] && // TOS, TTL
-		bytes.Equal(first[12:20], ip[12:20]) && // addresses
+	ipLen := ipLenOf(ip)
+	a, b := first[ipLen:in.hlen], ip[ipLen:hlen]
+	return binary.BigEndian.Uint32(b[4:8]) == in.seq && sameIP(first, ip) &&
 		bytes.Equal(a[0:4], b[0:4]) && // ports
 		bytes.Equal(a[8:13], b[8:13]) && // acknowledgement, header length
 		bytes.Equal(a[14:16], b[14:16]) && // window
 		bytes.Equal(a[20:], b[20:]) // options
+}
+
+// sameIP reports whether the IP headers of two segments are those of one flow.
+func sameIP(a, b []byte) bool {
+	if a[0]>>4 == 6 {
+		return bytes.Equal(a[:4], b[:4]) && a[7] == b[7] && // traffic class, flow label; hop limit
+			bytes.Equal(a[8:40], b[8:40]) // addresses
+	}
+	return a[1] == b[1] && a[8] == b[8] && // TOS, TTL
+		bytes.Equal(a[12:20], b[12:20]) // addresses
 }
 
 // flush hands the run to the stack.
@@ -97,11 +118,19 @@ func (in *inbound) flush() {
 		_, _ = view.Write(ip[in.hlen:])
 	}
 	if len(in.run) > 1 {
-		b := view.AsSlice()
-		binary.BigEndian.PutUint16(b[2:4], uint16(in.size))
-		b[header.IPv4MinimumSize+13] |= last[header.IPv4MinimumSize+13] // PSH of the last
+		b, ipLen := view.AsSlice(), ipLenOf(last)
+		if ipLen == header.IPv6MinimumSize {
+			binary.BigEndian.PutUint16(b[4:6], uint16(in.size-ipLen))
+		} else {
+			binary.BigEndian.PutUint16(b[2:4], uint16(in.size))
+		}
+		b[ipLen+13] |= last[ipLen+13] // PSH of the last
+	}
+	proto := header.IPv4ProtocolNumber
+	if last[0]>>4 == 6 {
+		proto = header.IPv6ProtocolNumber
 	}
 	clear(in.run)
 	in.run = in.run[:0]
-	in.link.deliver(header.IPv4ProtocolNumber, buffer.MakeWithView(view))
+	in.link.deliver(proto, buffer.MakeWithView(view))
 }

@@ -17,8 +17,8 @@ import (
 // addresses that they have, both ways. Its methods may be called from several
 // goroutines.
 type names struct {
-	domain string // with a final dot, in lower case
-	subnet netip.Prefix
+	domain  string         // with a final dot, in lower case
+	subnets []netip.Prefix // at most one of each IP version
 
 	mu      sync.RWMutex // guards all following fields
 	owners  map[string]*owner
@@ -33,21 +33,24 @@ type owner struct {
 	addrs []netip.Addr
 }
 
-// newNames returns an empty table for the domain.
-func newNames(domain string, subnet netip.Prefix) *names {
+// newNames returns an empty table for the domain. Subnets that are not valid count
+// for nothing.
+func newNames(domain string, subnets ...netip.Prefix) *names {
 	return &names{
 		domain:  dns.CanonicalName(domain),
-		subnet:  subnet,
+		subnets: subnets,
 		owners:  make(map[string]*owner),
 		forward: make(map[string][]*owner),
 		reverse: make(map[string][]*owner),
 	}
 }
 
-// reserve gives a name of the gateway's own its address.
-func (n *names) reserve(name string, a netip.Addr) error {
-	o, err := n.owner([]string{name}, []netip.Addr{a})
-	if err != nil {
+// reserve gives a name of the gateway's own those of its addresses that are valid.
+// Without any it does nothing.
+func (n *names) reserve(name string, addrs ...netip.Addr) error {
+	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() })
+	o, err := n.owner([]string{name}, addrs)
+	if err != nil || len(addrs) == 0 {
 		return err
 	}
 	n.replace("own/"+name, o)
@@ -83,8 +86,8 @@ func (n *names) owner(labels []string, addrs []netip.Addr) (*owner, error) {
 	}
 	for _, a := range addrs {
 		arpa, err := dns.ReverseAddr(a.String())
-		if !a.Is4() || err != nil {
-			return nil, fmt.Errorf("names %q: address %s: want IPv4: %w", labels, a, errors.ErrUnsupported)
+		if err != nil || !n.speaks(a) {
+			return nil, fmt.Errorf("names %q: address %s: the network does not have this IP version: %w", labels, a, errors.ErrUnsupported)
 		}
 		o.arpas = append(o.arpas, arpa)
 	}
@@ -143,7 +146,12 @@ func (n *names) owns(name string) bool {
 		return true
 	}
 	a, ok := reverseAddr(name)
-	return ok && n.subnet.Contains(a)
+	return ok && slices.ContainsFunc(n.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// speaks reports whether a is of an IP version that the network has.
+func (n *names) speaks(a netip.Addr) bool {
+	return slices.ContainsFunc(n.subnets, func(p netip.Prefix) bool { return p.IsValid() && p.Addr().Is4() == a.Is4() })
 }
 
 // lookup returns the addresses, or the name, that name, in lower case, has.
@@ -164,10 +172,13 @@ func (n *names) lookup(name string) (addrs []netip.Addr, ptr string, ok bool) {
 	return addrs, "", ok
 }
 
-// reverseAddr returns the address of a name below in-addr.arpa.
+// reverseAddr returns the address of a name below in-addr.arpa or ip6.arpa.
 func reverseAddr(name string) (netip.Addr, bool) {
 	var b [4]byte
 	labels := dns.SplitDomainName(name)
+	if len(labels) == 34 && labels[32] == "ip6" && labels[33] == "arpa" {
+		return reverseAddr6(labels[:32])
+	}
 	if len(labels) != 6 || labels[4] != "in-addr" || labels[5] != "arpa" {
 		return netip.Addr{}, false
 	}
@@ -179,6 +190,19 @@ func reverseAddr(name string) (netip.Addr, bool) {
 		b[3-i] = v
 	}
 	return netip.AddrFrom4(b), true
+}
+
+// reverseAddr6 returns the address of 32 nibbles, the last first (RFC 3596, 2.5).
+func reverseAddr6(nibbles []string) (netip.Addr, bool) {
+	var b [16]byte
+	for i, s := range nibbles {
+		v := strings.Index("0123456789abcdef", s)
+		if len(s) != 1 || v < 0 {
+			return netip.Addr{}, false
+		}
+		b[15-i/2] |= byte(v << (i % 2 * 4))
+	}
+	return netip.AddrFrom16(b), true
 }
 
 func octet(s string) (byte, bool) {

@@ -61,7 +61,7 @@ func open(cfg Config, info vmnet.NetworkInfo) (*Network, error) {
 // Info implements vmnet.Network.
 func (n *Network) Info() vmnet.NetworkInfo { return n.info }
 
-// SetNames implements vmnet.Namer, for IPv4.
+// SetNames implements vmnet.Namer.
 func (n *Network) SetNames(key string, names []string, addrs []netip.Addr) error {
 	if n.gateway == nil {
 		return fmt.Errorf("names %q: a layer-2 network has no gateway that could answer: %w", names, errors.ErrUnsupported)

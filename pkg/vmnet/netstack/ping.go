@@ -9,34 +9,49 @@ import (
 
 	"golang.org/x/net/icmp"
 	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
+// A pingFamily is how echo looks in one IP version.
+type pingFamily struct {
+	network, any   string // for icmp.ListenPacket
+	proto          tcpip.TransportProtocolNumber
+	request, reply byte
+}
+
+var (
+	pingOver4 = pingFamily{"udp4", "0.0.0.0", header.ICMPv4ProtocolNumber, byte(header.ICMPv4Echo), byte(header.ICMPv4EchoReply)}
+	pingOver6 = pingFamily{"udp6", "::", header.ICMPv6ProtocolNumber, byte(header.ICMPv6EchoRequest), byte(header.ICMPv6EchoReply)}
+)
+
 // pingNAT carries echo requests of guests over unprivileged ICMP sockets of the
-// host (SOCK_DGRAM with IPPROTO_ICMP), one per guest, destination and identifier.
+// host (SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6), one per guest, destination
+// and identifier. Its headers are those of ICMPv4, as far as echo goes: the same
+// fields are at the same places.
 type pingNAT struct {
-	g     *gateway
-	table *natTable[*icmp.PacketConn]
+	g      *gateway
+	family pingFamily
+	table  *natTable[*icmp.PacketConn]
 }
 
-func newPingNAT(g *gateway) *pingNAT {
+func newPingNAT(g *gateway, f pingFamily) *pingNAT {
 	l := g.cfg.Limits
-	return &pingNAT{g: g, table: newNATTable[*icmp.PacketConn](l.PingPerGuest, l.PingTotal, g.count)}
+	return &pingNAT{g: g, family: f, table: newNATTable[*icmp.PacketConn](l.PingPerGuest, l.PingTotal, g.count)}
 }
 
-// handlePacket gets every ICMP message, reassembled. Those to the gateway's own
+// handlePacket gets every ICMP message of the version, reassembled. Those to the gateway's own
 // addresses the stack answers itself; for others it leaves all to this handler.
 func (p *pingNAT) handlePacket(_ stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
 	h := header.ICMPv4(pkt.TransportHeader().Slice())
-	ip := header.IPv4(pkt.NetworkHeader().Slice())
+	ip := pkt.Network()
 	dst := toAddr(ip.DestinationAddress())
-	if p.g.policy.ours(dst) {
+	if p.g.policy.ours(dst) || p.g.policy.six.ours(dst) {
 		return false
 	}
-	if len(h) < header.ICMPv4MinimumSize || h.Type() != header.ICMPv4Echo {
+	if len(h) < header.ICMPv4MinimumSize || h[0] != p.family.request {
 		return true // errors about flows of ours have no use for the host
 	}
 	key := flowKey{
@@ -55,7 +70,7 @@ func (p *pingNAT) handlePacket(_ stack.TransportEndpointID, pkt *stack.PacketBuf
 			msg = append(msg, data...)
 		}
 	}
-	setICMPChecksum(msg) // Linux wants it right, and sets the identifier itself
+	setICMPChecksum(msg) // Linux wants it right for IPv4, and sets the identifier itself
 	if _, err := f.sock.WriteTo(msg, &net.UDPAddr{IP: dst.AsSlice()}); err != nil {
 		reason, answer := dialError(err)
 		p.g.count.drop(reason)
@@ -68,10 +83,10 @@ func (p *pingNAT) handlePacket(_ stack.TransportEndpointID, pkt *stack.PacketBuf
 
 // open starts an echo flow, or tells the guest that the host cannot.
 func (p *pingNAT) open(key flowKey, pkt *stack.PacketBuffer) *natFlow[*icmp.PacketConn] {
-	conn, err := icmp.ListenPacket("udp4", "0.0.0.0")
+	conn, err := icmp.ListenPacket(p.family.network, p.family.any)
 	if err != nil {
 		p.g.count.drop(NoPing)
-		p.g.sendError(p.g.info.Gateway, prohibited, quoteOf(pkt))
+		p.g.sendError(p.g.gatewayFor(key.guest.Addr()), prohibited, quoteOf(pkt))
 		return nil
 	}
 	f := &natFlow[*icmp.PacketConn]{key: key, idle: p.g.cfg.Limits.PingIdle, sock: conn}
@@ -89,8 +104,8 @@ func (p *pingNAT) open(key flowKey, pkt *stack.PacketBuffer) *natFlow[*icmp.Pack
 // isReply reports whether msg answers a request of a flow with the guest's
 // identifier ident. Linux gives a socket an identifier of its own, and no other
 // replies; other systems leave it as the guest made it.
-func isReply(msg []byte, ident uint16) bool {
-	if len(msg) < header.ICMPv4MinimumSize || msg[0] != byte(header.ICMPv4EchoReply) {
+func (f pingFamily) isReply(msg []byte, ident uint16) bool {
+	if len(msg) < header.ICMPv4MinimumSize || msg[0] != f.reply {
 		return false
 	}
 	return runtime.GOOS == "linux" || header.ICMPv4(msg).Ident() == ident
@@ -99,8 +114,8 @@ func isReply(msg []byte, ident uint16) bool {
 // receive passes echo replies on, with the guest's identifier.
 func (p *pingNAT) receive(f *natFlow[*icmp.PacketConn]) {
 	defer p.table.remove(f)
-	route, terr := p.g.stack.FindRoute(nicID, fromAddr(f.key.dst.Addr()), fromAddr(f.key.guest.Addr()), ipv4.ProtocolNumber, false)
-	if terr != nil {
+	route := p.g.route(f.key.dst.Addr(), f.key.guest.Addr())
+	if route == nil {
 		return
 	}
 	defer route.Release()
@@ -119,12 +134,11 @@ func (p *pingNAT) receive(f *natFlow[*icmp.PacketConn]) {
 			continue
 		}
 		msg := (*buf)[:n]
-		if !fromHost(from, f.key.dst.Addr()) || !isReply(msg, f.key.guest.Port()) {
+		if !fromHost(from, f.key.dst.Addr()) || !p.family.isReply(msg, f.key.guest.Port()) {
 			continue
 		}
 		f.touch()
 		header.ICMPv4(msg).SetIdent(f.key.guest.Port())
-		setICMPChecksum(msg)
 		p.send(route, msg)
 	}
 }
@@ -141,10 +155,17 @@ func (p *pingNAT) send(route *stack.Route, msg []byte) {
 		Payload:            buffer.MakeWithData(msg[header.ICMPv4MinimumSize:]),
 	})
 	defer pkt.DecRef()
-	copy(pkt.TransportHeader().Push(header.ICMPv4MinimumSize), msg)
-	pkt.TransportProtocolNumber = header.ICMPv4ProtocolNumber
+	h := header.ICMPv4(pkt.TransportHeader().Push(header.ICMPv4MinimumSize))
+	copy(h, msg)
+	h.SetChecksum(0)
+	sum := pkt.Data().Checksum()
+	if p.family.proto == header.ICMPv6ProtocolNumber {
+		sum = checksum.Combine(sum, header.PseudoHeaderChecksum(p.family.proto, route.LocalAddress(), route.RemoteAddress(), uint16(len(msg))))
+	}
+	h.SetChecksum(^checksum.Checksum(h, sum))
+	pkt.TransportProtocolNumber = p.family.proto
 	// A reply that cannot be sent is lost, as datagrams are.
-	_ = route.WritePacket(stack.NetworkHeaderParams{Protocol: header.ICMPv4ProtocolNumber, TTL: defaultTTL}, pkt)
+	_ = route.WritePacket(stack.NetworkHeaderParams{Protocol: p.family.proto, TTL: defaultTTL}, pkt)
 }
 
 func setICMPChecksum(msg []byte) {

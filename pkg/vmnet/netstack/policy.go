@@ -13,13 +13,14 @@ import (
 const accept = numReasons
 
 // A policy says which packets from guests the gateway's stack gets to see. It is
-// a pure function of the packet.
+// a pure function of the packet. Its own fields are for IPv4.
 type policy struct {
 	subnet    netip.Prefix
 	broadcast netip.Addr
 	gateway   netip.Addr
 	loopback  netip.Addr // where the host's loopback is; zero: nowhere
 	outside   bool       // a shared network: guests reach the outside
+	six       policy6
 }
 
 func newPolicy(info vmnet.NetworkInfo) policy {
@@ -29,6 +30,7 @@ func newPolicy(info vmnet.NetworkInfo) policy {
 		gateway:   info.Gateway,
 		loopback:  info.HostLoopbackAddr,
 		outside:   info.Mode == vmnet.Shared,
+		six:       newPolicy6(info),
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // writeSegments cuts a TCP packet that is longer than its MSS into frames, as a
 // network card with segmentation offload does, and sends them in batches.
 func (e *endpoint) writeSegments(dst macKey, eth *[vmnet.HeaderLen]byte, pkt *stack.PacketBuffer) {
-	var hdr [vmnet.HeaderLen + 120]byte // Ethernet, IPv4 and TCP header, with all options
+	var hdr [vmnet.HeaderLen + 120]byte // Ethernet, IP and TCP header, with all options
 	ipLen, tcpLen := len(pkt.NetworkHeader().Slice()), len(pkt.TransportHeader().Slice())
 	hlen := vmnet.HeaderLen + ipLen + tcpLen
 	copy(hdr[:], eth[:])
@@ -45,24 +45,32 @@ func (e *endpoint) writeSegments(dst macKey, eth *[vmnet.HeaderLen]byte, pkt *st
 // patchSegment makes the headers of segment i, whose payload begins at offset,
 // true. more says that others follow.
 func patchSegment(ip []byte, ipLen, i, offset int, more bool) {
-	h := header.IPv4(ip)
-	h.SetTotalLength(uint16(len(ip)))
-	h.SetID(h.ID() + uint16(i))
-	h.SetChecksum(0)
-	h.SetChecksum(^h.CalculateChecksum())
+	if ip[0]>>4 == 6 {
+		header.IPv6(ip).SetPayloadLength(uint16(len(ip) - header.IPv6MinimumSize))
+	} else {
+		h := header.IPv4(ip)
+		h.SetTotalLength(uint16(len(ip)))
+		h.SetID(h.ID() + uint16(i))
+		h.SetChecksum(0)
+		h.SetChecksum(^h.CalculateChecksum())
+	}
 	t := header.TCP(ip[ipLen:])
 	binary.BigEndian.PutUint32(t[4:8], t.SequenceNumber()+uint32(offset))
 	if more {
 		// RFC 9293: what ends the whole ends the last segment.
 		t.SetFlags(uint8(t.Flags() &^ (header.TCPFlagFin | header.TCPFlagPsh)))
 	}
-	finishTCP(ip)
+	finishTCP(ip, ipLen)
 }
 
-// finishTCP sets the checksum of the TCP segment in an IPv4 packet.
-func finishTCP(ip []byte) {
-	h := header.IPv4(ip)
-	t := header.TCP(ip[h.HeaderLength():])
+// finishTCP sets the checksum of the TCP segment behind the ipLen bytes of an IP
+// header.
+func finishTCP(ip []byte, ipLen int) {
+	var h header.Network = header.IPv4(ip)
+	if ip[0]>>4 == 6 {
+		h = header.IPv6(ip)
+	}
+	t := header.TCP(ip[ipLen:])
 	t.SetChecksum(0)
 	sum := header.PseudoHeaderChecksum(header.TCPProtocolNumber, h.SourceAddress(), h.DestinationAddress(), uint16(len(t)))
 	t.SetChecksum(^checksum.Checksum(t, sum))

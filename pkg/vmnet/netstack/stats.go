@@ -36,6 +36,10 @@ const (
 	DNSLimit                    // too many DNS queries or connections at once
 	DNSMalformed                // not a DNS query
 	numReasons
+
+	// Unheard is for what every guest sends to groups and nobody misses; it is not
+	// counted.
+	Unheard = numReasons + 1
 )
 
 var reasonText = [numReasons]string{

@@ -23,6 +23,14 @@ func TestContract(t *testing.T) {
 			})
 		})
 	}
+	for name, v4 := range map[string]netip.Prefix{"dual stack": subnet, "IPv6 only": {}} {
+		t.Run(name, func(t *testing.T) {
+			vmnettest.TestDriver(t, vmnettest.Harness{
+				Driver:  netstack.New(netstack.Config{}),
+				Network: vmnet.NetworkConfig{Name: "suite", Subnet: v4, Subnet6: netip.MustParsePrefix("fd00:127::/64")},
+			})
+		})
+	}
 	t.Run("layer 2", func(t *testing.T) {
 		vmnettest.TestDriver(t, vmnettest.Harness{
 			Driver:  netstack.New(netstack.Config{}),

@@ -49,7 +49,7 @@ func newTCPNAT(g *gateway) *tcpNAT {
 
 // handlePacket gets every TCP segment that belongs to no connection.
 func (t *tcpNAT) handlePacket(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
-	if toAddr(id.LocalAddress) == t.g.info.Gateway && id.LocalPort != dnsPort {
+	if t.g.isGateway(toAddr(id.LocalAddress)) && id.LocalPort != dnsPort {
 		t.g.count.drop(PortClosed)
 		return false // the stack answers with RST
 	}
@@ -97,7 +97,7 @@ func (t *tcpNAT) serve(r *tcp.ForwarderRequest) {
 	defer t.g.wg.Done()
 	guest := netip.AddrPortFrom(toAddr(id.RemoteAddress), id.RemotePort)
 	dst := netip.AddrPortFrom(toAddr(id.LocalAddress), id.LocalPort)
-	if dst.Addr() == t.g.info.Gateway {
+	if t.g.isGateway(dst.Addr()) {
 		t.serveDNS(r, id)
 		return
 	}
@@ -120,7 +120,7 @@ func (t *tcpNAT) dial(to netip.AddrPort) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(t.g.ctx, t.g.cfg.Limits.DialTimeout)
 	defer cancel()
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp4", to.String())
+	c, err := d.DialContext(ctx, networkOf("tcp", to.Addr()), to.String())
 	if err != nil {
 		return nil, err
 	}

@@ -10,12 +10,12 @@ import (
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// maxDatagram is the largest payload of UDP over IPv4 in bytes.
-const maxDatagram = 65535 - header.IPv4MinimumSize - header.UDPMinimumSize
+// maxDatagram is the largest payload of UDP in bytes: that over IPv6, whose length
+// does not count the IP header.
+const maxDatagram = 65535 - header.UDPMinimumSize
 
 // udpNAT carries UDP datagrams of guests over connected sockets of the host, one
 // per flow: so an answer that the host refuses is known, and passed on.
@@ -48,7 +48,7 @@ func (u *udpNAT) handlePacket(id stack.TransportEndpointID, pkt *stack.PacketBuf
 		guest: netip.AddrPortFrom(toAddr(id.RemoteAddress), id.RemotePort),
 		dst:   netip.AddrPortFrom(toAddr(id.LocalAddress), id.LocalPort),
 	}
-	if key.dst.Addr() == u.g.info.Gateway {
+	if u.g.isGateway(key.dst.Addr()) {
 		if key.dst.Port() == dnsPort {
 			u.g.dns.handleUDP(key, payload)
 			return true
@@ -103,7 +103,7 @@ func (u *udpNAT) open(key flowKey, pkt *stack.PacketBuffer) *natFlow[*udpSock] {
 		}
 		return nil
 	}
-	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
+	conn, err := net.DialUDP(networkOf("udp", to.Addr()), nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
 		return fail(err)
 	}
@@ -130,8 +130,8 @@ func (u *udpNAT) open(key flowKey, pkt *stack.PacketBuffer) *natFlow[*udpSock] {
 // receive passes on what the host's peer sends, until the socket is closed.
 func (u *udpNAT) receive(f *natFlow[*udpSock]) {
 	defer u.table.remove(f)
-	route, terr := u.g.stack.FindRoute(nicID, fromAddr(f.key.dst.Addr()), fromAddr(f.key.guest.Addr()), ipv4.ProtocolNumber, false)
-	if terr != nil {
+	route := u.g.route(f.key.dst.Addr(), f.key.guest.Addr())
+	if route == nil {
 		return
 	}
 	defer route.Release()
