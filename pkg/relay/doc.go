@@ -45,8 +45,9 @@
 // frames of 64 KiB), for a stream the room of a [Decoder] instead of one of the
 // two. A named datagram socket keeps its buffers from its first frame on.
 //
-// Frames of the guest over a [Limit] wait up to 200 ms each, where the guest feels
-// it, in the turn of their batch; frames to the guest wait in a queue of 50 ms at
-// the limit's rate (32 to 1024 frames, 4 MiB). What is over that is dropped as
+// Frames of the guest over a [Limit] wait, up to 200 ms each, and those behind them
+// in the guest's socket; frames to the guest wait in a queue of 100 ms at the
+// limit's rate, at least 48 KB or two of the largest frames, and at most 1024
+// frames or 4 MiB (64 frames of 64 KiB). What is over that is dropped as
 // [ReasonRateLimit]. A wait ends within 5 ms when the relay is closed.
 package relay

@@ -23,18 +23,20 @@ type Limit struct {
 const (
 	// minDepth is the depth of a bucket in time, at least.
 	minDepth = 20 * time.Millisecond
-	// limitPause is how long a wait lasts at least and, to the guest, at most: many
-	// frames share one.
+	// limitPause is how long a wait lasts: many frames share one.
 	limitPause = time.Millisecond
 	// limitWait is how long one frame of the guest waits before it is dropped.
 	limitWait = 200 * time.Millisecond
-	// queueTime is how much is queued to the guest, in time at the limit's rate;
-	// but minQueued frames at least, which TCP needs, and maxQueued at most.
-	queueTime = 50 * time.Millisecond
-	minQueued = 32
-	maxQueued = 1024
-	// queueBytes bounds the memory of the queue unless minBatch frames need more.
-	queueBytes = 4 << 20
+	// queueTime is how much is queued to the guest, in time at the limit's rate; but
+	// minQueued bytes at least, which TCP needs.
+	queueTime = 100 * time.Millisecond
+	minQueued = 32 * 1514
+	// minSlots to maxSlots is how many frames the queue has room for, within
+	// slotBytes of memory unless spareSlots more than minBatch need more.
+	minSlots   = 64
+	maxSlots   = 1024
+	slotBytes  = 4 << 20
+	spareSlots = 16
 )
 
 // A bucket lets frames pass at a rate. It is the virtual scheduling form of the
@@ -82,39 +84,7 @@ func (b *bucket) fit(frames [][]byte) (n int, wait time.Duration) {
 	return n, wait
 }
 
-// queued is how many frames of size bytes wait to the guest at most.
+// queued is how many bytes may wait for the bucket, in frames of at most size.
 func (b *bucket) queued(size int) int {
-	n := int(min(float64(queueTime)/b.bit/8/float64(size), maxQueued))
-	return min(max(n, minQueued), max(queueBytes/size, minBatch))
-}
-
-// limitUp hands frames to the interface at the rate of the limit. Frames that are
-// early wait here, and the guest feels it: its socket fills, and it sends less
-// without losing any. The caller holds up.mu.
-func (r *Relay) limitUp(who *peer, frames [][]byte) {
-	waited := time.Duration(0)
-	for len(frames) > 0 {
-		n, wait := r.up.limit.fit(frames)
-		r.toInterface(frames[:n])
-		if frames = frames[n:]; n > 0 {
-			waited = 0
-		}
-		switch {
-		case len(frames) == 0:
-			return
-		case r.closing.Load():
-			r.fromGuest.drops.add(ReasonClosed, len(frames))
-			return
-		case r.peer.Load() != who:
-			r.fromGuest.drops.add(ReasonOtherPeer, len(frames))
-			return
-		case waited >= limitWait:
-			r.fromGuest.drops.add(ReasonRateLimit, 1)
-			frames, waited = frames[1:], 0
-			continue
-		}
-		wait = min(max(wait, limitPause), pollSlice) // Close is noticed between
-		time.Sleep(wait)
-		waited += wait
-	}
+	return max(int(min(float64(queueTime)/b.bit/8, maxSlots*MaxStreamFrame)), minQueued, 2*size)
 }

@@ -11,10 +11,10 @@ import (
 )
 
 // within reports whether what passed in a time is what the rate allows in it
-// beside the burst.
+// beside the burst. A busy machine may keep it lower.
 func within(t *testing.T, bits, rate, burst float64, took time.Duration) {
 	t.Helper()
-	if r := (bits - burst) / took.Seconds() / rate; r < 0.85 || r > 1.05 {
+	if r := (bits - burst) / took.Seconds() / rate; r < 0.7 || r > 1.05 {
 		t.Errorf("%.2f Mbit in %v: %.3f of the rate", bits/1e6, took, r)
 	}
 }
@@ -28,7 +28,7 @@ func TestLimitToGuest(t *testing.T) {
 			const frames = 8000
 			go func() { // offers at least twice the rate
 				for n := 0; n < frames; n += 100 {
-					b.grind(100)
+					b.pour(100)
 					time.Sleep(100 * size * 8 * time.Second / (4 * rate))
 				}
 			}()
@@ -76,15 +76,31 @@ func TestLimitFromGuest(t *testing.T) {
 func TestLimitSlow(t *testing.T) {
 	const size = 1514
 	b := newLimitedBench(t, 0, size, relay.Limits{FromGuest: relay.Limit{Rate: 20e3}}) // a frame takes 0.6 s
-	for range 5 {
+	for range 6 {
 		if _, err := b.guest.WriteBatch(relay.NewBuffers(1, size)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "five frames passed or dropped", func() bool {
+	eventually(t, "six frames passed or dropped", func() bool {
 		d := b.Stats().FromGuest
-		return d.Frames >= 2 && d.Drops["rate-limit"] > 0 && d.Frames+d.Drops["rate-limit"] == 5
+		return d.Frames >= 3 && d.Drops["rate-limit"] > 0 && d.Frames+d.Drops["rate-limit"] == 6
 	})
+}
+
+// A guest that is replaced does not hold up the next one.
+func TestLimitReplace(t *testing.T) {
+	b := newLimitedBench(t, 0, 1514, relay.Limits{FromGuest: relay.Limit{Rate: 1000}})
+	if _, err := b.guest.WriteBatch(relay.NewBuffers(20, 1514)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a frame", func() bool { return b.Stats().FromGuest.Frames > 0 })
+	ours, _ := socketpair(t, framings[0].typ)
+	p, err := framings[0].open(ours, 1514)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Attach(p, "second")
+	eventually(t, "the first guest's frames dropped", func() bool { return b.Stats().FromGuest.Drops["other-peer"] > 0 })
 }
 
 // A burst alone is no limit: containerd sends one with a rate of zero.
@@ -100,8 +116,8 @@ func TestLimitOff(t *testing.T) {
 	}
 }
 
-// Close does not wait for frames that wait for a limit, nor does a new peer.
-func TestLimitCloseAndReplace(t *testing.T) {
+// Close does not wait for frames that wait for a limit.
+func TestLimitClose(t *testing.T) {
 	const size = 1514
 	slow := relay.Limit{Rate: 1000}
 	b := newLimitedBench(t, 0, size, relay.Limits{FromGuest: slow, ToGuest: slow})
@@ -109,22 +125,15 @@ func TestLimitCloseAndReplace(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.grind(20)
-	eventually(t, "frames in both directions", func() bool {
+	eventually(t, "the two frames of the bucket in both directions", func() bool {
 		s := b.Stats()
-		return s.FromGuest.Frames > 0 && s.ToGuest.Frames > 0
+		return s.FromGuest.Frames == 2 && s.ToGuest.Frames == 2
 	})
-	ours, _ := socketpair(t, framings[0].typ)
-	p, err := framings[0].open(ours, size)
-	if err != nil {
-		t.Fatal(err)
-	}
 	start := time.Now()
-	b.Attach(p, "second")
-	eventually(t, "the first peer's frames dropped", func() bool { return b.Stats().FromGuest.Drops["other-peer"] > 0 })
 	if err := b.Relay.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > time.Second {
 		t.Errorf("took %v", took)
 	}
 }

@@ -79,6 +79,15 @@ func (m *mill) grind(n int) {
 	m.kick <- struct{}{}
 }
 
+// pour is grind for a handler that may be at work: it finds the frames.
+func (m *mill) pour(n int) {
+	m.due.Add(int64(n))
+	select {
+	case m.kick <- struct{}{}:
+	default:
+	}
+}
+
 // bench is a relay on a mill with a guest.
 type bench struct {
 	*mill

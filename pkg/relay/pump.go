@@ -14,7 +14,7 @@ type downward struct {
 	kept        bundle   // while there is a peer
 	sink        [][]byte // the same buffer many times: for frames nobody wants
 	sizes       []int    // for sink
-	limit       *bucket  // nil: none, and queue is not used
+	limit       *bucket  // nil: none, and what follows is not used
 	queue       queue
 }
 
