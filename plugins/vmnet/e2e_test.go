@@ -218,26 +218,6 @@ func TestE2EGC(t *testing.T) {
 	}
 }
 
-// ADD that is killed at any instant is repaired by DEL.
-func TestE2EKilledADD(t *testing.T) {
-	h := newHost(t)
-	h.must("ADD", "warm", nil, e2eConf)
-	for i := range 20 {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*500*time.Microsecond)
-		cmd := exec.CommandContext(ctx, filepath.Join(h.bin, "vmnet"))
-		cmd.Env = append(os.Environ(), "CNI_COMMAND=ADD", "CNI_CONTAINERID=one", "CNI_IFNAME=eth0", "CNI_NETNS=vm://one")
-		cmd.Stdin = strings.NewReader(e2eConf)
-		_ = cmd.Run() // killed or not, as the clock has it
-		cancel()
-		h.must("DEL", "one", nil, e2eConf)
-		if ids := h.attached(); !slices.Equal(ids, []string{"warm"}) {
-			t.Fatalf("killed after %d × 500µs: %v", i, ids)
-		}
-	}
-	h.must("DEL", "warm", nil, e2eConf)
-	h.clean()
-}
-
 // A signal while the runtime keeps ADD waiting, and a stdout that nobody reads:
 // both take the attachment back.
 func TestE2EInterruptedADD(t *testing.T) {
