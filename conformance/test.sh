@@ -7,4 +7,9 @@ cd "$(dirname "$0")/.."
 if [ "${CI:-}" = true ] && [ -z "${VMNET_REQUIRE+set}" ] && [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
   export VMNET_REQUIRE=root,netns,userns,qemu,clang
 fi
+if [ "$(uname -s)" = Darwin ]; then
+  # vmnet.framework looks at the entitlement of the executable, and go test's
+  # binaries have none: sign each before it runs.
+  set -- -exec "$PWD/packaging/macos/run-signed" "$@"
+fi
 exec go test -timeout 15m "$@" ./...
