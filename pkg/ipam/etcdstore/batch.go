@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	mrand "math/rand/v2"
 	"slices"
 	"time"
@@ -78,19 +79,23 @@ func (s *Store) withdraw(c *call) bool {
 // serve runs the calls that wait longest, and gives the token back.
 func (s *Store) serve() {
 	defer func() { <-s.writer }()
-	s.mu.Lock()
-	n := min(len(s.queue), maxBatch)
-	batch := slices.Clone(s.queue[:n])
-	s.queue = slices.Delete(s.queue, 0, n)
-	closed := s.closed
-	s.mu.Unlock()
-	if closed {
-		for _, c := range batch {
-			c.finish(ipam.ErrClosed)
-		}
+	if !s.isClosed() {
+		s.run(s.take(maxBatch))
 		return
 	}
-	s.run(batch)
+	for _, c := range s.take(math.MaxInt) {
+		c.finish(ipam.ErrClosed)
+	}
+}
+
+// take takes the calls out of the queue that wait longest, n at most.
+func (s *Store) take(n int) []*call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n = min(len(s.queue), n)
+	batch := slices.Clone(s.queue[:n])
+	s.queue = slices.Delete(s.queue, 0, n)
+	return batch
 }
 
 // run writes a batch. One that is too large is written call by call.
@@ -106,6 +111,10 @@ func (s *Store) run(batch []*call) {
 			s.run([]*call{c})
 		}
 		return
+	}
+	if errors.Is(err, ipam.ErrUnavailable) {
+		// Who waited meanwhile shall not wait as long again.
+		batch = append(batch, s.take(math.MaxInt)...)
 	}
 	for i, c := range batch {
 		if err != nil {

@@ -160,7 +160,7 @@ func (c *commit) do(ctx context.Context) (out outcome, fresh *snapshot, err erro
 		again = append(again, clientv3.OpGet(g.key))
 	}
 	for key := range c.snap.seen {
-		if len(again) < flatOps {
+		if len(again) < partOps { // as many are left for each of the parts
 			again = append(again, clientv3.OpGet(key))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -19,7 +20,10 @@ var ErrReplaced = errors.New("another process is this machine")
 // unavailable returns an error of etcd as one that callers know. What etcd
 // refuses, as a wrong password or a full disk, may be well again when it is
 // tried again, so that the store is not available for that either.
-func unavailable(op string, err error) error {
+func (s *Store) unavailable(op string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) { // says neither who nor how long
+		err = fmt.Errorf("%w: no answer from %s within %s", err, strings.Join(s.cfg.Endpoints, ", "), s.cfg.Timeout)
+	}
 	return fmt.Errorf("etcd: %s: %w: %w", op, ipam.ErrUnavailable, err)
 }
 
@@ -31,7 +35,7 @@ func (s *Store) storeError(err error) error {
 	case s.isClosed():
 		return ipam.ErrClosed
 	}
-	return unavailable("write", err)
+	return s.unavailable("write", err)
 }
 
 // codeOf returns the gRPC code of an error of the client, which has it in one of

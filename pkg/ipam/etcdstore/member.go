@@ -86,7 +86,7 @@ func (m *member) tell(err error) {
 	case errors.Is(err, ErrReplaced):
 		m.s.event(Event{Kind: Replaced, Err: err})
 	case err != nil:
-		m.s.event(Event{Kind: Down, Err: unavailable("keep alive", err)})
+		m.s.event(Event{Kind: Down, Err: m.s.unavailable("keep alive", err)})
 	default:
 		m.s.event(Event{Kind: Up})
 	}

@@ -177,7 +177,7 @@ func (s *Store) Machines(ctx context.Context) (map[string]bool, error) {
 	}{{s.keys.machines(), false}, {s.keys.aliveAll(), true}} {
 		resp, err := s.client.Get(ctx, part.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 		if err != nil {
-			return nil, unavailable("list machines", err)
+			return nil, s.unavailable("list machines", err)
 		}
 		for _, kv := range resp.Kvs {
 			machines[string(kv.Key[len(part.prefix):])] = part.alive

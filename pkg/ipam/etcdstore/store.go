@@ -3,6 +3,7 @@ package etcdstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -57,7 +58,7 @@ func Open(cfg Config) (*Store, error) {
 	})
 	if err != nil {
 		cancel()
-		return nil, unavailable("open", err)
+		return nil, fmt.Errorf("etcd: open: %w", err)
 	}
 	s := &Store{cfg: cfg, keys: layout{cfg.Prefix}, client: client, writer: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
 	if cfg.Machine != "" {
@@ -104,7 +105,7 @@ func (s *Store) read(ctx context.Context, fn func(ipam.Tx) error) error {
 		case s.isClosed():
 			return ipam.ErrClosed
 		case !compacted(snap.err) || n == maxCompacted:
-			return unavailable("read", snap.err)
+			return s.unavailable("read", snap.err)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (s *Store) Watch(ctx context.Context, network string, fn func(Change)) erro
 	case errors.Is(err, ipam.ErrCorrupt):
 		return err
 	}
-	return unavailable("watch", err)
+	return s.unavailable("watch", err)
 }
 
 func (s *Store) watch(ctx context.Context, network string, fn func(Change)) error {
