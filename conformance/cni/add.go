@@ -30,7 +30,7 @@ func addChecks() []Check {
 			Sentence: "ips: address (string): an IP address in CIDR notation; gateway (string): the default gateway for this subnet, if one exists; interface (uint): the index into the interfaces list. routes: dst: The destination of the route, in CIDR notation"},
 		{ID: "A05", Level: Must, Grade: Compat, needs: needADD, do: addTwice, Source: srcADD,
 			Sentence: "If an interface of the requested name already exists in the container, the CNI plugin MUST return with an error."},
-		{ID: "A06", Level: Must, Grade: Compat, needs: needADD, do: keepsPrevResult, Source: srcResult,
+		{ID: "A06", Level: Must, Grade: Spec, needs: needADD, do: keepsPrevResult, Source: srcResult,
 			Sentence: "Plugins provided a prevResult key as part of their request configuration must output it as their result, with any possible modifications made by that plugin included."},
 		{ID: "A07", Level: Must, Grade: Compat, needs: needADD, do: unknownInPrevResult, Source: srcADD,
 			Sentence: "If the plugin was supplied a prevResult as part of its input configuration, it MUST handle prevResult by either passing it through, or modifying it appropriately. (Keys in it that are not in the specification are no reason to fail.)"},
@@ -40,7 +40,7 @@ func addChecks() []Check {
 			Sentence: "Plugins must handle being executed concurrently across different containers. If necessary, they must implement locking on shared resources (e.g. IPAM databases)."},
 		{ID: "A10", Level: Robust, Grade: Compat, needs: needADD, do: parallelNetworks, Source: "go-cni, Setup adds the networks of one container at once",
 			Sentence: "One container is added to several networks at the same time."},
-		{ID: "A11", Level: Should, Grade: Compat, needs: needDelegate, do: undoesDelegate, Source: srcDelegate,
+		{ID: "A11", Level: Should, Grade: Spec, needs: needDelegate, do: undoesDelegate, Source: srcDelegate,
 			Sentence: "If, on ADD, a delegated plugin fails, the \"upper\" plugin should execute again with DEL before returning failure."},
 		{ID: "A12", Level: Robust, Grade: Compat, needs: needADD, do: failedADDs, Source: "SPEC.md section 3, Lifecycle & Ordering",
 			Sentence: "A delete must still be executed even if the add fails. (After it, nothing is left.)"},
@@ -300,7 +300,10 @@ func addSecond(p *probe) {
 		return
 	}
 	own, index := a.own()
-	if own == nil {
+	switch {
+	case own == nil && p.target.Kind == KindAdjust: // it passes the result on
+		return
+	case own == nil:
 		p.failf("the result of a list lacks the plugin's interface")
 		return
 	}

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,12 +70,13 @@ func withCap(name string, value any) mod { return with("runtimeConfig", object{n
 // capitalKeys compares both spellings: the verdict and what the result says.
 func capitalKeys(p *probe) {
 	tried := 0
-	for name, example := range p.examples() {
+	examples := p.examples()
+	for _, name := range slices.Sorted(maps.Keys(examples)) {
 		if !p.declares(name) {
 			continue
 		}
 		tried++
-		example = clone(example)
+		example := clone(examples[name])
 		a, b := p.attachment(0), p.attachment(0)
 		lower := a.add(withCap(name, example))
 		a.del()

@@ -65,9 +65,10 @@ func (p *probe) inPlace(place string) {
 	p.order(place, d, list, final)
 }
 
-// ownSurvives demands that what the plugin made is in the final result.
+// ownSurvives demands that what the plugin made is in the final result. One that
+// adjusts an interface makes none, and may pass the result on as it is.
 func (p *probe) ownSurvives(place string, a *attachment) {
-	if own, _ := a.own(); own == nil {
+	if own, _ := a.own(); own == nil && p.target.Kind != KindAdjust {
 		p.failf("%s in a list, the final result lacks the plugin's interface", place)
 		p.seen = append(p.seen, p.normal(string(a.result)))
 	}

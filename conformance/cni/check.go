@@ -16,9 +16,9 @@ func checkChecks() []Check {
 	return []Check{
 		{ID: "C01", Level: Must, Grade: Compat, needs: needs, do: checkAfterADD, Source: srcCHECK,
 			Sentence: "The plugin must handle CHECK being called immediately after an ADD, and therefore should allow a reasonable convergence delay for any asynchronous resources."},
-		{ID: "C02", Level: Must, Grade: Compat, needs: needs, do: checkNoPrevResult, Source: srcCHECK,
+		{ID: "C02", Level: Must, Grade: Spec, needs: needs, do: checkNoPrevResult, Source: srcCHECK,
 			Sentence: "The plugin must consult the prevResult to determine the expected interfaces and addresses."},
-		{ID: "C03", Level: Should, Grade: Compat, needs: needs | needAnIface, do: checkDrift, Source: srcCHECK,
+		{ID: "C03", Level: Should, Grade: Spec, needs: needs | needAnIface, do: checkDrift, Source: srcCHECK,
 			Sentence: "The plugin should return an error if a resource included in the CNI Result type (interface, address or route) was created by the plugin, and is listed in prevResult, but is missing or in an invalid state."},
 		{ID: "C04", Level: Must, Grade: Compat, needs: needs, do: checkLaterPlugins, Source: srcCHECK,
 			Sentence: "The plugin must allow for a later chained plugin to have modified networking resources, e.g. routes, on ADD."},
@@ -26,7 +26,7 @@ func checkChecks() []Check {
 			Sentence: "The plugin should return an error if other resources not tracked in the Result type such as the following are missing or are in an invalid state: Firewall rules, Traffic shaping controls, IP reservations, External dependencies such as a daemon required for connectivity"},
 		{ID: "C06", Level: Should, Grade: Compat, needs: needDelegate | needCHECK, do: checkDelegate, Source: srcCHECK,
 			Sentence: "The plugin should call CHECK on any delegated (e.g. IPAM) plugins and pass any errors on to its caller."},
-		{ID: "C07", Level: Must, Grade: Compat, needs: needs, do: checkUnknown, Source: srcCHECK,
+		{ID: "C07", Level: Must, Grade: Spec, needs: needs, do: checkUnknown, Source: srcCHECK,
 			Sentence: "The plugin should return an error if it is aware of a condition where the container is generally unreachable. (One that was never added, or was deleted, is.)"},
 		{ID: "C08", Level: Library, Grade: Compat, needs: needs, do: checkReadsOnly, Source: srcCHECK,
 			Sentence: "CHECK is a way for a runtime to probe the status of an existing container. (It may be called at any time, and changes nothing.)"},
@@ -194,6 +194,9 @@ func checkUnknown(p *probe) {
 	a := p.checked()
 	never := p.attachment(0)
 	p.refused("CHECK of what was never added", never.check(func(o object) { o["prevResult"] = clone(a.parsed()) }))
+	other := a.sibling(0, a.ifname)
+	other.id = p.name()
+	p.refused("CHECK of another container in the same domain", other.check(func(o object) { o["prevResult"] = clone(a.parsed()) }))
 	p.ok("DEL", a.del())
 	p.refused("CHECK after DEL", a.check())
 }

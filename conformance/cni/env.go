@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,7 +46,7 @@ func envChecks() []Check {
 			Sentence: "A delete must still be executed even if the add fails; it leaves nothing, at whatever instant the add was killed."},
 		{ID: "E14", Level: Library, Grade: Compat, needs: needADD, do: tracing, Source: "libcni from 1.3.1",
 			Sentence: "TRACEPARENT, TRACESTATE and BAGGAGE may be in the environment."},
-		{ID: "E15", Level: Library, Grade: Compat, do: strangeNetNS, Source: srcParameters,
+		{ID: "E15", Level: Library, Grade: Spec, do: strangeNetNS, Source: srcParameters,
 			Sentence: "CNI_NETNS: A reference to the container's \"isolation domain\". Whatever it names, a plugin answers in time, with one document."},
 	}
 }
@@ -174,23 +175,25 @@ func containerIDs(p *probe) {
 			p.refused(verb+" with CNI_CONTAINERID "+id, a.run(a.call(verb)), 4)
 		}
 	}
-	for what, id := range map[string]string{"one character": "a", "200 characters": strings.Repeat("a", 200), "every kind of character": "a_.-Z9"} {
+	for _, id := range []struct{ what, id string }{
+		{"one character", "a"}, {"200 characters", strings.Repeat("a", 200)}, {"every kind of character", "a_.-Z9"},
+	} {
 		a := p.attachment(0)
-		a.id = id
-		p.ok("DEL with a CNI_CONTAINERID of "+what, a.del())
+		a.id = id.id
+		p.ok("DEL with a CNI_CONTAINERID of "+id.what, a.del())
 	}
 }
 
 func namesVariables(p *probe) {
 	for _, verb := range []string{"ADD", "DEL"} {
-		for name, bad := range map[string]string{"CNI_CONTAINERID": "../x", "CNI_IFNAME": "a/b"} {
+		for _, v := range []struct{ name, bad string }{{"CNI_CONTAINERID", "../x"}, {"CNI_IFNAME", "a/b"}} {
 			a := p.attachment(0)
 			a.netns = orElse(a.netns, "vm://nothing")
 			c := a.call(verb)
-			c.vars[name] = bad
+			c.vars[v.name] = v.bad
 			o := p.call(c)
-			if e := p.refused(verb+" with a bad "+name, o); e != nil && !strings.Contains(e.text(), name) {
-				p.failf("%s with a bad %s: the message does not name it", verb, name)
+			if e := p.refused(verb+" with a bad "+v.name, o); e != nil && !strings.Contains(e.text(), v.name) {
+				p.failf("%s with a bad %s: the message does not name it", verb, v.name)
 				p.see(o)
 			}
 		}
@@ -251,7 +254,8 @@ func malformedArgs(p *probe) {
 
 func longIDs(p *probe) {
 	const mostSun = 103 // and a zero byte
-	for what, n := range map[string]int{"72 characters": 72, "200 characters": 200} {
+	for _, n := range []int{72, 200} {
+		what := fmt.Sprintf("%d characters", n)
 		a := p.attachment(0)
 		a.id += strings.Repeat("b", n-len(a.id))
 		o := a.add()

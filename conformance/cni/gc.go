@@ -20,9 +20,9 @@ const (
 func gcChecks() []Check {
 	const needs = needADD | needSTATUS
 	return []Check{
-		{ID: "G01", Level: Should, Grade: Compat, needs: needs, do: gcStale, Source: srcGC,
+		{ID: "G01", Level: Should, Grade: Spec, needs: needs, do: gcStale, Source: srcGC,
 			Sentence: "A plugin SHOULD remove as many stale resources as possible. For example, a plugin should remove any IPAM reservations associated with attachments not in the provided list."},
-		{ID: "G02", Level: Must, Grade: Compat, needs: needDelegate | needSTATUS, do: gcDelegate, Source: srcGC,
+		{ID: "G02", Level: Must, Grade: Spec, needs: needDelegate | needSTATUS, do: gcDelegate, Source: srcGC,
 			Sentence: "Plugins MUST, additionally, forward any GC calls to delegated plugins they are configured to use (see section 4)."},
 		{ID: "G03", Level: Should, Grade: Compat, needs: needDelegate | needSTATUS, do: gcErrors, Source: srcGC,
 			Sentence: "If an error is encountered, a plugin should continue; removing as many resources as possible, and report the errors back to the runtime."},
@@ -165,6 +165,7 @@ func gcErrors(p *probe) {
 	keep := d.attachment()
 	keep.mustAdd()
 	base := p.take()
+	d.verbs(nil) // another address
 	a := d.attachment()
 	a.mustAdd()
 	a.dropDomain()

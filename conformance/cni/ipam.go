@@ -33,7 +33,7 @@ func ipamChecks() []Check {
 			Sentence: "If any of the delegated plugins return error, error should be returned by the upper plugin."},
 		{ID: "J09", Level: Should, Grade: Compat, needs: needDelegate, do: deviceFirst, Source: "bridge of containernetworking/plugins",
 			Sentence: "DEL takes the interface away before it executes the IPAM plugin, so that no address in use is given out again."},
-		{ID: "J10", Level: Robust, Grade: Compat, needs: needADD | needAnIface, do: withoutIPAM, Source: "SPEC.md section 1: ipam is optional",
+		{ID: "J10", Level: Robust, Grade: Spec, needs: needADD | needAnIface, do: withoutIPAM, Source: "SPEC.md section 1: ipam is optional",
 			Sentence: "Every verb works without an ipam section, and with an empty one."},
 	}
 }

@@ -22,7 +22,7 @@ func statusChecks() []Check {
 			Sentence: "If a plugin relies on a delegated plugin (e.g. IPAM) to service ADD requests, it must also execute a STATUS request to that plugin when it receives a STATUS request for itself. If the delegated plugin return an error result, the executing plugin should return an error result."},
 		{ID: "T04", Level: Robust, Grade: Compat, needs: needs, do: statusCheap, Source: "containerd executes STATUS whenever kubelet asks for its own, every few seconds",
 			Sentence: "STATUS is cheap and changes nothing."},
-		{ID: "T05", Level: Should, Grade: Compat, needs: needs, do: statusExhausted, Source: srcSTATUS,
+		{ID: "T05", Level: Should, Grade: Spec, needs: needs, do: statusExhausted, Source: srcSTATUS,
 			Sentence: "if a plugin has a limited number of resources (e.g. IP addresses, hardware queues), it should return an error if those resources are exhausted and no new ADD requests can be serviced"},
 	}
 }

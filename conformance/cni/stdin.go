@@ -35,7 +35,7 @@ func stdinChecks() []Check {
 			Sentence: "Unsupported field in network configuration. The error message must contain the key and value of the unsupported field."},
 		{ID: "I10", Level: Should, Grade: Compat, needs: needADD | needAnIface, do: wellKnownDNS, Source: "SPEC.md section 1, Plugin configuration objects",
 			Sentence: "Plugins that consume any of these configuration keys should respect their intended semantics."},
-		{ID: "I11", Level: Must, Grade: Compat, needs: needADD, do: malformedValues, Source: srcErrorTable,
+		{ID: "I11", Level: Must, Grade: Spec, needs: needADD, do: malformedValues, Source: srcErrorTable,
 			Sentence: "Invalid network config. If some validations on network configs do not pass, this error will be raised."},
 		{ID: "I12", Level: Library, Grade: Compat, needs: needADD | needChain, do: listKeys, Source: srcFormat,
 			Sentence: "disableCheck: If disableCheck is true, runtimes must not call CHECK; cniVersions, disableGC, loadOnlyInlinedPlugins and plugins are the runtime's too and reach no plugin."},
@@ -77,12 +77,15 @@ func unreadable(p *probe) {
 		p.stopf("open a file to write: %v", err)
 	}
 	defer func() { _ = wo.Close() }()
-	for what, f := range map[string]*os.File{"a directory as stdin": dir, "a file open for writing as stdin": wo} {
+	for _, in := range []struct {
+		what string
+		f    *os.File
+	}{{"a directory", dir}, {"a file open for writing", wo}} {
 		a := p.attachment(0)
 		a.netns = orElse(a.netns, "vm://nothing")
 		c := a.call("ADD")
-		c.stdinFd = f
-		p.refused("ADD with "+what, a.run(c), 5)
+		c.stdinFd = in.f
+		p.refused("ADD with "+in.what+" as stdin", a.run(c), 5)
 	}
 }
 

@@ -122,14 +122,18 @@ func errorDocuments(p *probe) {
 }
 
 func errorVersions(p *probe) {
-	for _, m := range p.mistakes() {
+	all := p.mistakes()
+	for _, v := range p.known() {
+		all = append(all, mistake{"ADD without name at " + v, p.misuse("ADD", encode(p.conf(0, without("name"), version(v)))), v})
+	}
+	for _, m := range all {
 		e, why := m.o.errorDoc()
 		switch {
 		case why != "": // O04
 			continue
 		case e.CNIVersion == "":
 			p.failf("%s: the error has no cniVersion", m.what)
-		case m.version != "" && strings.Contains(m.what, "name") && e.CNIVersion != m.version:
+		case m.version != "" && strings.HasPrefix(m.what, "ADD without name") && e.CNIVersion != m.version:
 			p.failf("%s: the error has cniVersion %s, the input %s", m.what, e.CNIVersion, m.version)
 		default:
 			continue

@@ -1,0 +1,10 @@
+// Command cmd is the mutant plugin.
+package main
+
+import (
+	"os"
+
+	"github.com/vmnet-cni/vmnet/conformance/cni/internal/mutant"
+)
+
+func main() { os.Exit(mutant.Main()) }

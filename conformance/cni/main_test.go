@@ -1,0 +1,72 @@
+package cni_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/vmnet-cni/vmnet/conformance/cni"
+	"github.com/vmnet-cni/vmnet/conformance/cni/internal/mutant"
+)
+
+// built are the programs that the tests execute.
+var built struct{ dir, mutant, double, command string }
+
+// TestMain builds the programs once.
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	if built.dir, err = os.MkdirTemp("", "cnitest"); err != nil {
+		return 1, err
+	}
+	defer func() { _ = os.RemoveAll(built.dir) }()
+	built.mutant = filepath.Join(built.dir, mutant.Type)
+	built.double = filepath.Join(built.dir, "double")
+	built.command = filepath.Join(built.dir, "cni-conformance")
+	for out, pkg := range map[string]string{
+		built.mutant: "./internal/mutant/cmd", built.double: "./internal/double/cmd", built.command: "./cmd/cni-conformance",
+	} {
+		if text, err := exec.Command("go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
+			return 1, fmt.Errorf("go build %s: %w: %s", pkg, err, text)
+		}
+	}
+	code = m.Run()
+	if code == 0 {
+		err = goleak.Find()
+	}
+	return code, err
+}
+
+// mutantConfig has all that the checks can use.
+const mutantConfig = `{
+  "cniVersion": "1.1.0", "name": "conf", "type": "mutant", "subnet": "10.77.@N@.0/24",
+  "capabilities": {"mac": true, "ips": true, "dns": true, "portMappings": true, "bandwidth": true}
+}`
+
+// mutantTarget returns the mutant plugin with a fault, or none.
+func mutantTarget(t *testing.T, fault string) cni.Target {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "m") // a short path, since sockets are in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return cni.Target{
+		Plugin: built.mutant, Config: []byte(mutantConfig), Double: built.double,
+		Env:  []string{mutant.DirEnv + "=" + dir, mutant.FaultEnv + "=" + fault},
+		Dirs: []string{dir}, Ignore: []string{"lock", "daemon"},
+		Drift: built.mutant + " drift", Bad: []string{`{"mtu": "x"}`}, Small: `{"subnet": "10.78.0.0/29"}`,
+		Timeout: 6e9,
+	}
+}
