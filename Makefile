@@ -11,7 +11,7 @@ BENCHTIME ?= 1s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: build demo demo-vm test deps lint race fuzz cross bench sign clean help
+.PHONY: build demo demo-vm test deps lint race vmnet-matrix fuzz cross bench sign clean help
 
 build: ## build bin/vmnet (the CNI plugin) and bin/vmnet-shim
 	@mkdir -p $(BIN)
@@ -36,6 +36,10 @@ test: build ## every test that can run here; installs what it needs as root on D
 
 race: ## the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 ./conformance/test.sh -race $(TESTFLAGS)
+
+vmnet-matrix: build ## driver vmnet with and without cgo, race, checkptr, GOGC=1, address sanitizer; LEGS=...
+	@./conformance/deps.sh all
+	./conformance/matrix.sh $(LEGS)
 
 fuzz: ## every fuzz target for FUZZTIME (60s)
 	./conformance/fuzz.sh $(FUZZTIME)
@@ -68,4 +72,4 @@ clean: ## remove what the targets built
 	rm -rf $(BIN)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

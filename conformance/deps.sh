@@ -7,7 +7,7 @@
 # skip and why.
 set -euo pipefail
 vm="qemu-system-x86 busybox-static"
-all="$vm clang libblocksruntime-dev iproute2"
+all="$vm clang libblocksruntime-dev iproute2 nftables"
 want=$all
 [ "${1:-all}" = vm ] && want=$vm
 

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${CI:-}" = true ] && [ -z "${VMNET_REQUIRE+set}" ] && [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
-  export VMNET_REQUIRE=root,netns,userns,qemu,clang
+  export VMNET_REQUIRE=root,netns,userns,qemu,clang,nft
 fi
 if [ "$(uname -s)" = Darwin ]; then
   # vmnet.framework looks at the entitlement of the executable, and go test's

@@ -155,44 +155,58 @@ func TestPull(t *testing.T) {
 	})
 }
 
-// TestKill kills the shim. The next ADD starts another one, in which the first
-// attachment is there with its address, for its guest to connect to again.
+// TestKill ends the shim, as one that crashes and as one that is stopped. The
+// next ADD starts another one, in which the first attachment is there with its
+// MAC and address, for its guest to connect to again.
 func TestKill(t *testing.T) {
 	inWorlds(t, func(t *testing.T, w *world) {
 		for _, kind := range []string{"dgram", "stream"} {
-			t.Run(kind, func(t *testing.T) {
-				m := w.machine(t, map[string]any{"frames": kind})
-				port, ra := push(t, m, "a")
-				a := newGuest(t, port, ra)
-				s, err := m.Client.Status(soon(t))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
-					t.Fatal(err)
-				}
-				wait(t, "the shim's end", func() bool { return !e2e.Running(s.PID) })
-				a.Close()
-
-				port, rb := push(t, m, "b")
-				b := newGuest(t, port, rb)
-				a = newGuest(t, reach(t, m, "a", kind), ra) // has the same address as ever, or this fails
-				addrA, _ := first(t, ra)
-				addrB, _ := first(t, rb)
-				if addrA == addrB {
-					t.Errorf("both have %s", addrA)
-				}
-				if _, err := b.Ping(soon(t), addrA.Addr()); err != nil {
-					t.Error(err)
-				}
-				if err := m.Check(soon(t), "b", rb.Interfaces[0].Sandbox); err != nil {
-					t.Error(err)
-				}
-				detach(t, m, "a", a)
-				detach(t, m, "b", b)
-			})
+			for name, signal := range map[string]syscall.Signal{"kill": syscall.SIGKILL, "stop": syscall.SIGTERM} {
+				t.Run(kind+"-"+name, func(t *testing.T) { restart(t, w, kind, signal) })
+			}
 		}
 	})
+}
+
+func restart(t *testing.T, w *world, kind string, signal syscall.Signal) {
+	m := w.machine(t, map[string]any{"frames": kind})
+	port, ra := push(t, m, "a")
+	a := newGuest(t, port, ra)
+	s, err := m.Client.Status(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(s.PID, signal); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the shim's end", func() bool { return !e2e.Running(s.PID) })
+	a.Close()
+
+	port, rb := push(t, m, "b")
+	b := newGuest(t, port, rb)
+	again, err := m.Client.Attachment(soon(t), m.Network(), "a", e2e.IfName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.MAC != ra.Interfaces[0].Mac {
+		t.Errorf("after the restart the MAC is %s, before it was %s", again.MAC, ra.Interfaces[0].Mac)
+	}
+	a = newGuest(t, reach(t, m, "a", kind), ra) // has the same address as ever, or this fails
+	addrA, gw := first(t, ra)
+	addrB, _ := first(t, rb)
+	if addrA == addrB {
+		t.Errorf("both have %s", addrA)
+	}
+	for _, addr := range []netip.Addr{addrA.Addr(), gw} {
+		if _, err := b.Ping(soon(t), addr); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := m.Check(soon(t), "b", rb.Interfaces[0].Sandbox); err != nil {
+		t.Error(err)
+	}
+	detach(t, m, "a", a)
+	detach(t, m, "b", b)
 }
 
 // TestDrain moves a few MiB both ways, and counts them.

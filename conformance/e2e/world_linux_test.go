@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -104,11 +105,17 @@ nft add rule ip nat post oifname up0 masquerade`
 func framework(t testing.TB, release int) *world {
 	t.Helper()
 	lib := libvmnet.Build(t, libvmnet.Config{Release: release, Sanitize: os.Getenv(sanitizeEnv) != ""})
+	return frameworkWith(t, releaseName(release), lib, release < 260000)
+}
+
+// frameworkWith is framework with a library, and with or without the broker.
+func frameworkWith(t testing.TB, name string, lib libvmnet.Library, broker bool) *world {
+	t.Helper()
 	mac, outside := newMac(t)
 	w := &world{
-		name:   releaseName(release),
+		name:   name,
 		keys:   map[string]any{"driver": "vmnet", "subnet": macSubnet},
-		env:    append(lib.Env, libvmnet.PathEnv+"="+lib.Path),
+		env:    append(slices.Clip(lib.Env), libvmnet.PathEnv+"="+lib.Path),
 		floods: true,
 		listen: func(t testing.TB) (l net.Listener) {
 			t.Helper()
@@ -123,17 +130,16 @@ func framework(t testing.TB, release int) *world {
 		},
 	}
 	const tap = "LIBVMNET_TAP=tap0"
-	if release >= 260000 {
+	if !broker {
 		w.do, w.env = mac.do, append(w.env, tap)
 		return w
 	}
-	err := mac.do(func() error {
-		w.env = append(w.env, libvmnet.StartBroker(t, lib, append(lib.Env, tap)...))
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
+	var env string
+	err := mac.do(func() error { env = libvmnet.StartBroker(t, lib, append(slices.Clip(lib.Env), tap)...); return nil })
+	if err != nil || env == "" {
+		t.Fatalf("start the broker on the Mac: %v", err)
 	}
+	w.env = append(w.env, env)
 	return w
 }
 

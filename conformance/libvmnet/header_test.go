@@ -43,6 +43,24 @@ func TestExports(t *testing.T) {
 	}
 }
 
+// TestNoControls sees that a library without test controls exports none, and all
+// of the rest.
+func TestNoControls(t *testing.T) {
+	with := exports(t, libvmnet.Build(t, libvmnet.Config{}).Path)
+	got := exports(t, libvmnet.Build(t, libvmnet.Config{NoControls: true}).Path)
+	var want []string
+	for _, name := range with {
+		if !strings.HasPrefix(name, "libvmnet_") {
+			want = append(want, name)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("exports %q, want %q", got, want)
+	}
+}
+
 // exports lists the symbols that a shared library defines.
 func exports(t *testing.T, path string) []string {
 	t.Helper()

@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -45,6 +46,9 @@ type Config struct {
 	// Sanitize builds with the address sanitizer. Programs that load the library
 	// need Library.Env.
 	Sanitize bool
+	// NoControls leaves the symbols of the test controls out, and names the file
+	// differently: a library as another maker's with the same ABI would be.
+	NoControls bool
 }
 
 // A Library is what Build made. The files are shared with other tests: do not
@@ -52,7 +56,7 @@ type Config struct {
 type Library struct {
 	Path   string   // the shared library
 	Broker string   // the broker's program
-	Tests  string   // the program with the C tests; only of the newest release
+	Tests  string   // the program with the C tests; only of the newest release with controls
 	Env    []string // variables that a program needs to load the library
 }
 
@@ -110,6 +114,9 @@ func build(clang string, cfg Config) (Library, error) {
 		Broker: filepath.Join(dir, "libvmnet-broker"),
 		Tests:  filepath.Join(dir, "libvmnet-ctest"),
 	}
+	if cfg.NoControls {
+		lib.Path, lib.Tests = filepath.Join(dir, "libother.so"), ""
+	}
 	if cfg.Sanitize {
 		lib.Env, err = sanitizerEnv(clang)
 		if err != nil {
@@ -129,7 +136,7 @@ func cacheKey(clang string, cfg Config) (string, error) {
 		return "", fmt.Errorf("%s --version: %w", clang, err)
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %d %v\n", version, cfg.Release, cfg.Sanitize)
+	fmt.Fprintf(h, "%s %+v\n", version, cfg)
 	err = fs.WalkDir(sources, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -159,14 +166,23 @@ func compile(dir string, cfg Config) error {
 	args := []string{"-s", "-j2", "-C", src, "OUT=" + out, fmt.Sprintf("MACOS=%d", cfg.Release)}
 	built := out
 	switch {
+	case cfg.Sanitize && cfg.NoControls:
+		return errors.New("libvmnet: no controls, and the sanitizer: there is no such build")
 	case cfg.Sanitize:
 		args = append(args, "asan")
 		built = filepath.Join(out, "asan")
+	case cfg.NoControls:
+		args = append(args, "CONTROLS=0")
 	case cfg.Release == newest:
 		args = append(args, "ctest")
 	}
 	if text, err := exec.Command("make", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("make %s: %w\n%s", strings.Join(args, " "), err, text)
+	}
+	if cfg.NoControls {
+		if err := os.Rename(filepath.Join(built, "libvmnet.so"), filepath.Join(built, "libother.so")); err != nil {
+			return err
+		}
 	}
 	prune(filepath.Dir(dir))
 	if err := os.Rename(built, dir); err != nil {

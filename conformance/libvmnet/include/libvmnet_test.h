@@ -60,7 +60,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef LV_NO_CONTROLS // a library like another maker's
+#pragma GCC visibility push(hidden)
+#else
 #pragma GCC visibility push(default)
+#endif
 
 // libvmnet_test_set sets a control; -1: there is none of that name.
 int libvmnet_test_set(const char *name, int64_t value);
