@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -396,3 +397,22 @@ func TestPanic(t *testing.T) {
 type panickingReader struct{}
 
 func (panickingReader) Read([]byte) (int, error) { panic("out of luck") }
+
+// Every code is in the table of docs/errors.md.
+func TestCodesAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []int{codeVersion, codeUnsupported, codeUnknown, codeEnv, codeIO, codeDecode, codeConfig, codeTryAgain, codeNotReady,
+		codeNotReadyLosing, codeConflict, codeDenied, codeExhausted, codeHandover, codeDrift, codeInternal} {
+		if !strings.Contains(string(page), fmt.Sprintf("\n| %d | ", code)) {
+			t.Errorf("docs/errors.md does not have code %d", code)
+		}
+	}
+	for _, code := range shimCodes {
+		if !strings.Contains(string(page), fmt.Sprintf(" %d", code)) {
+			t.Errorf("docs/errors.md does not say what becomes %d", code)
+		}
+	}
+}
