@@ -190,8 +190,8 @@ type Namer interface {
 	// SetNames makes each of names, a single DNS label in any case, a name below
 	// NetworkInfo.Domain that leads to addrs, and each of addrs lead back to the
 	// first of names. key says whose they are; what it had before is replaced. A
-	// name that several keys have leads to the addresses of all, in the order in
-	// which the keys came. NameGateway and NameHost, and what is no label, are
+	// name that several keys have leads to the addresses of all, in ascending order.
+	// NameGateway and NameHost, and what is no label, are
 	// refused with InvalidArgument, an address family that the network does not
 	// have with errors.ErrUnsupported; then nothing changes.
 	SetNames(key string, names []string, addrs []netip.Addr) error

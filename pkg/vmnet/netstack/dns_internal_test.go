@@ -89,6 +89,10 @@ func TestNames(t *testing.T) {
 	check("ok.vm.internal.", "[]", "")
 	check("2.127.168.192.in-addr.arpa.", "[]", "web.vm.internal.")
 	check("3.127.168.192.in-addr.arpa.", "[]", "db.vm.internal.")
+	if err := n.set("c1", []string{"web", "www"}, []netip.Addr{one}); err != nil { // comes after c2 now
+		t.Error(err)
+	}
+	check("web.vm.internal.", "[192.168.127.2 192.168.127.3]", "")
 	n.remove("c1")
 	n.remove("c1")
 	check("web.vm.internal.", "[192.168.127.3]", "")

@@ -154,7 +154,8 @@ func (n *names) speaks(a netip.Addr) bool {
 	return slices.ContainsFunc(n.subnets, func(p netip.Prefix) bool { return p.IsValid() && p.Addr().Is4() == a.Is4() })
 }
 
-// lookup returns the addresses, or the name, that name, in lower case, has.
+// lookup returns the addresses, in ascending order, or the name, that name, in
+// lower case, has.
 func (n *names) lookup(name string) (addrs []netip.Addr, ptr string, ok bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -169,6 +170,7 @@ func (n *names) lookup(name string) (addrs []netip.Addr, ptr string, ok bool) {
 	if owners := n.reverse[name]; len(owners) > 0 {
 		return nil, owners[0].names[0], true
 	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
 	return addrs, "", ok
 }
 
