@@ -210,3 +210,26 @@ const (
 type BridgeLister interface {
 	BridgeableInterfaces(ctx context.Context) ([]string, error)
 }
+
+// A GuestLimiter bounds how many interfaces one guest has. It is an ability that
+// some drivers have; a driver does not know which guest an interface is for, so
+// its user keeps to the limit.
+type GuestLimiter interface {
+	// MaxGuestInterfaces returns the bound, at least 1.
+	MaxGuestInterfaces() int
+}
+
+// A Serializer is a network that other processes of this host can join past its
+// driver, through the system's framework. It is an ability that some networks
+// have. The network lives no longer than the Network that was serialized.
+type Serializer interface {
+	// Serialize returns the value of SerializationKey in the dictionary that
+	// vmnet_network_copy_serialization makes and
+	// vmnet_network_create_with_serialization takes (macOS 26). The error wraps
+	// errors.ErrUnsupported where there is none.
+	Serialize(ctx context.Context) ([]byte, error)
+}
+
+// SerializationKey is the only key of a serialized network's dictionary
+// (vmnet-broker 1fa7ae8; 120 bytes of data on macOS 26).
+const SerializationKey = "networkSerialization"

@@ -15,7 +15,8 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// driver implements vmnet.Driver, vmnet.BridgeLister, Joiner and Inspector.
+// driver implements vmnet.Driver, vmnet.BridgeLister, vmnet.GuestLimiter, Joiner
+// and Inspector.
 type driver struct {
 	cfg       Config
 	api       *api
@@ -33,6 +34,7 @@ type driver struct {
 var (
 	_ vmnet.Driver       = (*driver)(nil)
 	_ vmnet.BridgeLister = (*driver)(nil)
+	_ vmnet.GuestLimiter = (*driver)(nil)
 	_ Joiner             = (*driver)(nil)
 	_ Inspector          = (*driver)(nil)
 )
@@ -67,6 +69,9 @@ func (d *driver) Stats() Stats {
 		Handles: int(bridge.count.Load()), Blocks: bridge.live.Load(),
 	}
 }
+
+// MaxGuestInterfaces implements vmnet.GuestLimiter.
+func (d *driver) MaxGuestInterfaces() int { return MaxGuestInterfaces }
 
 // Open implements vmnet.Driver.
 func (d *driver) Open(ctx context.Context, cfg vmnet.NetworkConfig) (vmnet.Network, error) {

@@ -122,7 +122,7 @@ func hangRule(t *testing.T, d vmnet.Driver, hang func()) error {
 func hangSerialize(t *testing.T, d vmnet.Driver, hang func()) error {
 	n := openNetwork(t, d, shared("hang"))
 	hang()
-	_, err := n.(framework.Serializer).Serialize(context.Background())
+	_, err := n.(vmnet.Serializer).Serialize(context.Background())
 	return err
 }
 

@@ -23,6 +23,8 @@ const (
 	// MaxInterfaces is how many interfaces the framework lets exist at once
 	// (Apple's documentation of vmnet).
 	MaxInterfaces = 32
+	// MaxGuestInterfaces is how many of them one guest may have (the same).
+	MaxGuestInterfaces = 4
 	// MaxHung is how many abandoned calls a driver lets pile up, each with its
 	// thread, before it refuses new ones at once.
 	MaxHung = 16
@@ -73,15 +75,6 @@ type Reservation struct {
 	Addr netip.Addr
 }
 
-// A Serializer is a network that another process can join, through the
-// framework itself. Logical networks have this ability. The network lives as
-// long as the process that made it keeps it open.
-type Serializer interface {
-	// Serialize returns the value of the key "networkSerialization" of the
-	// dictionary that vmnet_network_create_with_serialization takes.
-	Serialize(ctx context.Context) ([]byte, error)
-}
-
 // A Joiner opens a network from what another process serialized. The driver has
 // this ability; it is an UnsupportedError before macOS 26.
 type Joiner interface {
@@ -112,7 +105,8 @@ type Stats struct {
 // errors.ErrUnsupported where there is no framework, and names the symbol that is
 // missing in a library that is not one. The library stays loaded for good: its
 // threads may be running. The driver can do everything of vmnet.Driver, and is a
-// vmnet.BridgeLister, a Joiner and an Inspector.
+// vmnet.BridgeLister, a vmnet.GuestLimiter, a Joiner and an Inspector. Its
+// networks are each a vmnet.Serializer, of use for logical ones.
 func New(cfg Config) (vmnet.Driver, error) {
 	if cfg.StartTimeout <= 0 {
 		cfg.StartTimeout = DefaultStartTimeout

@@ -15,7 +15,8 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// network implements vmnet.Network, and Serializer when it is logical.
+// network implements vmnet.Network and vmnet.Serializer; only a logical one can be
+// serialized.
 type network struct {
 	drv  *driver
 	cfg  vmnet.NetworkConfig // as completed by Open; never changes

@@ -208,7 +208,7 @@ func TestMissing(t *testing.T) {
 	l := load(t, macOS15)
 	d := l.driver(t, framework.Config{})
 	n := openNetwork(t, d, shared("plain"))
-	if _, err := n.(framework.Serializer).Serialize(context.Background()); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := n.(vmnet.Serializer).Serialize(context.Background()); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("serialize: %v", err)
 	}
 	if _, err := d.(framework.Joiner).Join(context.Background(), shared("plain"), []byte{1}); !errors.Is(err, errors.ErrUnsupported) {
@@ -222,7 +222,7 @@ func TestJoin(t *testing.T) {
 	l := load(t, macOS26)
 	owner, guest, third := l.driver(t, framework.Config{}), l.driver(t, framework.Config{}), l.driver(t, framework.Config{})
 	n := openNetwork(t, owner, shared("owner"))
-	data, err := n.(framework.Serializer).Serialize(context.Background())
+	data, err := n.(vmnet.Serializer).Serialize(context.Background())
 	if err != nil || len(data) == 0 {
 		t.Fatalf("serialize: %d bytes, %v", len(data), err)
 	}

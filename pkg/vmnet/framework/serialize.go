@@ -11,11 +11,7 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-var _ Serializer = (*network)(nil)
-
-// serializationKey is the only key of a serialized network's dictionary
-// (vmnet-broker 1fa7ae8; 120 bytes of data on macOS 26).
-const serializationKey = "networkSerialization"
+var _ vmnet.Serializer = (*network)(nil)
 
 // serialized is the answer of vmnet_network_copy_serialization.
 type serialized struct {
@@ -23,7 +19,7 @@ type serialized struct {
 	code vmnet.Code
 }
 
-// Serialize implements Serializer.
+// Serialize implements vmnet.Serializer.
 func (n *network) Serialize(ctx context.Context) ([]byte, error) {
 	d := n.drv
 	if n.kind != logical || !have(d.api.netSerialize, d.api.dictGetData) {
@@ -41,7 +37,7 @@ func (n *network) Serialize(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if len(s.data) == 0 {
-		return nil, &StatusError{Call: callSerialize, Code: vmnet.Failure, Hint: "no data under " + serializationKey}
+		return nil, &StatusError{Call: callSerialize, Code: vmnet.Failure, Hint: "no data under " + vmnet.SerializationKey}
 	}
 	return s.data, nil
 }
@@ -57,7 +53,7 @@ func (n *network) serialize() serialized {
 	}
 	defer purego.SyscallN(a.xpcRelease, obj)
 	size := new(uintptr)
-	data, _, _ := purego.SyscallN(a.dictGetData, obj, uintptr(unsafe.Pointer(cString(serializationKey))), uintptr(unsafe.Pointer(size)))
+	data, _, _ := purego.SyscallN(a.dictGetData, obj, uintptr(unsafe.Pointer(cString(vmnet.SerializationKey))), uintptr(unsafe.Pointer(size)))
 	if data == 0 {
 		return serialized{code: vmnet.Code(*status)}
 	}
@@ -73,7 +69,7 @@ func (n *network) join(ctx context.Context, data []byte) error {
 	return n.adopt(ctx, callJoin, func() created {
 		d := a.newDict()
 		defer d.release()
-		purego.SyscallN(a.dictSetData, d.obj, uintptr(unsafe.Pointer(cString(serializationKey))),
+		purego.SyscallN(a.dictSetData, d.obj, uintptr(unsafe.Pointer(cString(vmnet.SerializationKey))),
 			uintptr(unsafe.Pointer(unsafe.SliceData(data))), uintptr(len(data)))
 		return n.made(callJoin, func(status *uint32) uintptr {
 			r, _, _ := purego.SyscallN(a.netJoin, d.obj, uintptr(unsafe.Pointer(status)))
