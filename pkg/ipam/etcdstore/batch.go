@@ -129,6 +129,9 @@ func (s *Store) run(batch []*call) {
 // functions, each of which left nothing; err is the batch's. extra are further
 // conditions of the commit.
 func (s *Store) attempts(ctx context.Context, batch []*call, extra []guard) (errs []error, err error) {
+	if err := s.connect(ctx); err != nil {
+		return nil, s.storeError(err)
+	}
 	snap := s.snapshot(ctx)
 	wait := firstWait
 	for n := 1; ; n++ {
@@ -171,9 +174,35 @@ func (s *Store) snapshot(ctx context.Context) *snapshot {
 	return snap
 }
 
-// apply runs the calls' functions, one after the other, on the snapshot. err is
-// etcd's.
+// maxGather bounds the rounds of gather. An allocation wants records that depend
+// on others it read four times in a row.
+const maxGather = 8
+
+// maxRounds bounds how often apply runs the functions to find out what they want.
+// An allocation wants records that depend on others it read four times in a row.
+const maxRounds = 8
+
+// apply runs the calls' functions, one after the other, on the snapshot. So that
+// etcd is not asked for one record after the other, a function that wants one
+// that is not there yet ends; what all of them miss is fetched in one request,
+// and they run again, until nothing is missing. err is etcd's.
 func apply(snap *snapshot, batch []*call) (cs changes, errs []error, err error) {
+	defer func() { snap.missing = nil }()
+	for range maxRounds {
+		snap.missing = map[string]int64{}
+		cs, errs, err = runAll(snap, batch)
+		if err != nil || len(snap.missing) == 0 {
+			return cs, errs, err
+		}
+		if err := snap.fetch(); err != nil {
+			return nil, nil, err
+		}
+	}
+	snap.missing = nil
+	return runAll(snap, batch)
+}
+
+func runAll(snap *snapshot, batch []*call) (cs changes, errs []error, err error) {
 	cs = changes{}
 	for _, c := range batch {
 		t := &tx{snap: snap, access: ipam.ReadWrite, changes: maps.Clone(cs)}
@@ -221,18 +250,6 @@ func (s *Store) commit(ctx context.Context, snap *snapshot, cs changes, extra []
 			s.counted(func(c *Counters) { c.Lost++ })
 			return unknown, nil, fmt.Errorf("answer lost, the change may have been made: %w", errors.Join(err, settleErr))
 		}
-	}
-}
-
-// sleep waits, and reports whether ctx lasted.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

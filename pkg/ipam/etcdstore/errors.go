@@ -38,6 +38,17 @@ func (s *Store) storeError(err error) error {
 	return s.unavailable("write", err)
 }
 
+// readError returns what a transaction that reads ends in.
+func (s *Store) readError(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case s.isClosed():
+		return ipam.ErrClosed
+	}
+	return s.unavailable("read", err)
+}
+
 // codeOf returns the gRPC code of an error of the client, which has it in one of
 // two shapes.
 func codeOf(err error) codes.Code {

@@ -114,6 +114,9 @@ func (m *member) sign(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := m.s.connect(ctx); err != nil {
+		return err
+	}
 	if held == 0 {
 		return m.register(ctx, held)
 	}

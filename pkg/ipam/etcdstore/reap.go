@@ -35,11 +35,6 @@ func (r *reaper) run() {
 	}
 }
 
-// request returns the context of one request.
-func (s *Store) request() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(s.ctx, s.cfg.Timeout)
-}
-
 // elected reports whether this machine is the one that reaps. Only where none is
 // does it write.
 func (r *reaper) elected() (bool, error) {
@@ -170,6 +165,9 @@ func (g guarded) Transact(ctx context.Context, access ipam.Access, fn func(ipam.
 func (s *Store) Machines(ctx context.Context) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
+	if err := s.connect(ctx); err != nil {
+		return nil, s.readError(ctx, err)
+	}
 	machines := map[string]bool{}
 	for _, part := range []struct {
 		prefix string
@@ -177,7 +175,7 @@ func (s *Store) Machines(ctx context.Context) (map[string]bool, error) {
 	}{{s.keys.machines(), false}, {s.keys.aliveAll(), true}} {
 		resp, err := s.client.Get(ctx, part.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 		if err != nil {
-			return nil, s.unavailable("list machines", err)
+			return nil, s.readError(ctx, err)
 		}
 		for _, kv := range resp.Kvs {
 			machines[string(kv.Key[len(part.prefix):])] = part.alive

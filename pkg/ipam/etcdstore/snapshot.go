@@ -2,8 +2,11 @@ package etcdstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
@@ -35,7 +38,19 @@ type snapshot struct {
 	keepRuns bool
 	// err is the first error of etcd.
 	err error
+	// missing, unless nil, gathers what is wanted and not there yet, to be
+	// fetched at once; see apply.
+	missing map[string]int64
+	// known are ranges of which seen has everything, and pages what scans got.
+	known []keyRange
+	pages map[string]*clientv3.GetResponse
 }
+
+// A keyRange is the etcd keys [from, end).
+type keyRange struct{ from, end string }
+
+// errMissing ends a function that wants a record that is being gathered.
+var errMissing = errors.New("record is not fetched yet")
 
 func newSnapshot(ctx context.Context, s *Store) *snapshot {
 	return &snapshot{ctx: ctx, wait: s.cfg.Timeout, kv: s.client.KV, keys: s.keys, seen: map[string][]byte{}, nets: map[string]bool{}, scans: map[string]bool{}}
@@ -46,6 +61,7 @@ func (s *snapshot) next(rev int64) *snapshot {
 	n := *s
 	n.rev, n.runs, n.err = rev, nil, nil
 	n.seen, n.nets, n.scans = map[string][]byte{}, map[string]bool{}, map[string]bool{}
+	n.missing, n.known, n.pages = nil, nil, nil
 	return &n
 }
 
@@ -82,16 +98,87 @@ func (s *snapshot) get(t ipam.Table, key string) ([]byte, error) {
 	if value, ok := s.seen[etcdKey]; ok {
 		return value, nil
 	}
+	for _, r := range s.known {
+		if r.from <= etcdKey && etcdKey < r.end {
+			return nil, nil
+		}
+	}
+	if s.missing != nil {
+		s.missing[etcdKey] = 1
+		if t == ipam.TableAddrs { // who asks next wants the next address
+			s.missing[etcdKey] = maxBatch
+		}
+		return nil, errMissing
+	}
 	resp, err := s.request(etcdKey)
 	if err != nil {
 		return nil, err
 	}
-	var value []byte
-	if len(resp.Kvs) > 0 {
-		value = notNil(resp.Kvs[0].Value)
+	s.learn(etcdKey, etcdKey+"\x00", resp.Kvs)
+	return s.seen[etcdKey], nil
+}
+
+// learn remembers what [from, end) holds.
+func (s *snapshot) learn(from, end string, kvs []*mvccpb.KeyValue) {
+	s.seen[from] = nil
+	for _, kv := range kvs {
+		s.seen[string(kv.Key)] = notNil(kv.Value)
 	}
-	s.seen[etcdKey] = value
-	return value, nil
+	if end != from+"\x00" {
+		s.known = append(s.known, keyRange{from, end})
+	}
+}
+
+// fetch reads what is missing, all in one request.
+func (s *snapshot) fetch() error {
+	var ops []clientv3.Op
+	var ranges []keyRange
+	for from, limit := range s.missing {
+		if len(ops) == flatOps {
+			break // the next round's
+		}
+		opts := []clientv3.OpOption{clientv3.WithRev(s.rev)}
+		r := keyRange{from, from + "\x00"}
+		if t, key, ok := s.keys.decode(from); ok && limit > 1 {
+			_, r.end, _ = s.keys.scanRange(t, network(key)+"\x00")
+			opts = append(opts, clientv3.WithRange(r.end), clientv3.WithLimit(limit))
+		}
+		ops, ranges = append(ops, clientv3.OpGet(from, opts...)), append(ranges, r)
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.wait)
+	defer cancel()
+	resp, err := s.kv.Txn(ctx).Then(ops...).Commit()
+	if err != nil {
+		s.err = err
+		return err
+	}
+	if s.rev == 0 {
+		s.rev = resp.Header.Revision
+	}
+	for i, r := range ranges {
+		got := resp.Responses[i].GetResponseRange()
+		if got.More {
+			r.end = string(got.Kvs[len(got.Kvs)-1].Key) + "\x00"
+		}
+		s.learn(r.from, r.end, got.Kvs)
+	}
+	return nil
+}
+
+// page is a request for a page of a scan, or what it got before.
+func (s *snapshot) page(from, end string, limit int64) (*clientv3.GetResponse, error) {
+	id := fmt.Sprint(limit, " ", from, "\xff", end)
+	if resp := s.pages[id]; resp != nil {
+		return resp, nil
+	}
+	resp, err := s.request(from, clientv3.WithRange(end), clientv3.WithLimit(limit))
+	if err == nil && limit == firstPage { // larger ones are not for keeping
+		if s.pages == nil {
+			s.pages = map[string]*clientv3.GetResponse{}
+		}
+		s.pages[id] = resp
+	}
+	return resp, err
 }
 
 // scan calls visit for the records of a table by ascending key, until it returns
@@ -108,7 +195,7 @@ func (s *snapshot) scan(t ipam.Table, prefix string, visit func(key string, valu
 		defer func() { s.runs = append(s.runs, run) }()
 	}
 	for page := int64(firstPage); from < end; page = min(4*page, lastPage) {
-		resp, err := s.request(from, clientv3.WithRange(end), clientv3.WithLimit(page))
+		resp, err := s.page(from, end, page)
 		if err != nil {
 			return err
 		}

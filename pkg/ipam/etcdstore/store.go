@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 )
@@ -16,9 +16,13 @@ import (
 type Store struct {
 	cfg    Config
 	keys   layout
-	client *clientv3.Client
 	writer chan struct{} // holds a token while a batch runs
 	member *member       // nil without Config.Machine
+
+	dialing chan struct{}    // a token guards the following fields
+	client  *clientv3.Client // does not change once connect returned nil
+	dialErr error
+	dialed  time.Time
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -51,16 +55,14 @@ func Open(cfg Config) (*Store, error) {
 	}
 	cfg = cfg.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints: cfg.Endpoints, TLS: cfg.TLS, Username: cfg.Username, Password: cfg.Password,
-		DialTimeout: cfg.Timeout, DialKeepAliveTime: dialKeepAlive, DialKeepAliveTimeout: dialKeepAliveWait,
-		PermitWithoutStream: true, MaxCallRecvMsgSize: maxAnswer, Context: ctx, Logger: zap.NewNop(),
-	})
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("etcd: open: %w", err)
+	s := &Store{cfg: cfg, keys: layout{cfg.Prefix}, ctx: ctx, cancel: cancel,
+		writer: make(chan struct{}, 1), dialing: make(chan struct{}, 1)}
+	if cfg.Username == "" {
+		if err := s.connect(ctx); err != nil { // something in cfg that check lets pass
+			cancel()
+			return nil, fmt.Errorf("etcd: open: %w", err)
+		}
 	}
-	s := &Store{cfg: cfg, keys: layout{cfg.Prefix}, client: client, writer: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
 	if cfg.Machine != "" {
 		s.member = newMember(s)
 		s.wg.Go(s.member.run)
@@ -79,10 +81,13 @@ func (s *Store) Transact(ctx context.Context, access ipam.Access, fn func(ipam.T
 	if s.isClosed() {
 		return ipam.ErrClosed
 	}
-	if access == ipam.ReadOnly {
-		return s.read(ctx, fn)
+	if access == ipam.ReadWrite {
+		return s.write(ctx, fn)
 	}
-	return s.write(ctx, fn)
+	if err := s.connect(ctx); err != nil {
+		return s.readError(ctx, err)
+	}
+	return s.read(ctx, fn)
 }
 
 // maxCompacted is how often etcd may compact what a transaction reads.
@@ -97,15 +102,11 @@ func (s *Store) read(ctx context.Context, fn func(ipam.Tx) error) error {
 	for n := 1; ; n++ {
 		snap := newSnapshot(inner, s)
 		err := fn(&tx{snap: snap, access: ipam.ReadOnly})
-		switch {
-		case snap.err == nil:
+		if snap.err == nil {
 			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case s.isClosed():
-			return ipam.ErrClosed
-		case !compacted(snap.err) || n == maxCompacted:
-			return s.unavailable("read", snap.err)
+		}
+		if !compacted(snap.err) || n == maxCompacted {
+			return s.readError(ctx, snap.err)
 		}
 	}
 }
@@ -138,6 +139,11 @@ func (s *Store) Close() error {
 	s.wg.Wait()
 	if s.member != nil {
 		s.member.leave()
+	}
+	s.dialing <- struct{}{} // its attempt has ended with s.ctx
+	defer func() { <-s.dialing }()
+	if s.client == nil {
+		return nil
 	}
 	if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
 		return err

@@ -26,16 +26,14 @@ func (s *Store) Watch(ctx context.Context, network string, fn func(Change)) erro
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	err := s.watch(inner, network, fn)
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case s.isClosed():
-		return ipam.ErrClosed
-	case errors.Is(err, ipam.ErrCorrupt):
+	err := s.connect(inner)
+	if err == nil {
+		err = s.watch(inner, network, fn)
+	}
+	if errors.Is(err, ipam.ErrCorrupt) {
 		return err
 	}
-	return s.unavailable("watch", err)
+	return s.readError(ctx, err)
 }
 
 func (s *Store) watch(ctx context.Context, network string, fn func(Change)) error {
