@@ -87,9 +87,14 @@ func (c *call) write(r record) error {
 	if err != nil {
 		return err
 	}
-	if fault("L02") {
-		_ = os.WriteFile(c.recordFile(), nil, 0o600)
+	if fault("L02") { // the file is there before what is in it, and may go meanwhile
+		f, err := os.Create(c.recordFile())
+		if err != nil {
+			return err
+		}
 		time.Sleep(30 * time.Millisecond)
+		_, err = f.Write(raw)
+		return errors.Join(err, f.Close())
 	}
 	return os.WriteFile(c.recordFile(), raw, 0o600)
 }
