@@ -240,17 +240,16 @@ func (s *Store) commit(ctx context.Context, snap *snapshot, cs changes, extra []
 	if out != unknown {
 		return out, fresh, err
 	}
-	for wait := firstWait; ; wait = min(2*wait, lastWait) {
-		settled, settleErr := c.settle(ctx, rand.Text())
-		if settled != unknown {
-			s.counted(func(c *Counters) { c.Settled++ })
-			return settled, nil, nil
-		}
-		if answered(settleErr) || !sleep(ctx, wait) {
-			s.counted(func(c *Counters) { c.Lost++ })
-			return unknown, nil, fmt.Errorf("answer lost, the change may have been made: %w", errors.Join(err, settleErr))
-		}
+	settleErr := persist(ctx, snap.wait, func(ctx context.Context) (err error) {
+		out, err = c.settle(ctx, rand.Text())
+		return err
+	})
+	if settleErr == nil {
+		s.counted(func(c *Counters) { c.Settled++ })
+		return out, nil, nil
 	}
+	s.counted(func(c *Counters) { c.Lost++ })
+	return unknown, nil, fmt.Errorf("answer lost, the change may have been made: %w", errors.Join(err, settleErr))
 }
 
 func (s *Store) counted(add func(*Counters)) {

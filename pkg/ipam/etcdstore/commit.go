@@ -164,7 +164,9 @@ func (c *commit) do(ctx context.Context) (out outcome, fresh *snapshot, err erro
 			again = append(again, clientv3.OpGet(key))
 		}
 	}
-	resp, err := c.snap.kv.Txn(ctx).If(c.unchanged()...).Then(c.ops...).Else(again...).Commit()
+	try, cancel := context.WithTimeout(ctx, c.snap.wait/parts)
+	defer cancel()
+	resp, err := c.snap.kv.Txn(try).If(c.unchanged()...).Then(c.ops...).Else(again...).Commit()
 	switch {
 	case err != nil && answered(err):
 		return refused, nil, err
@@ -192,6 +194,9 @@ func (c *commit) do(ctx context.Context) (out outcome, fresh *snapshot, err erro
 	}
 	return conflict, fresh, nil
 }
+
+// errHistory says that a commit is too long ago to be found out about.
+var errHistory = errors.New("history is too long")
 
 // maxHistory bounds how many later commits are looked behind for one of unknown
 // outcome.
@@ -228,5 +233,5 @@ func (c *commit) settle(ctx context.Context, id string) (outcome, error) {
 		}
 		kvs = before.Kvs
 	}
-	return unknown, fmt.Errorf("network %q changed more than %d times since", c.written[0], maxHistory)
+	return unknown, fmt.Errorf("network %q changed more than %d times since: %w", c.written[0], maxHistory, errHistory)
 }

@@ -42,6 +42,24 @@ func (s *Store) request() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.ctx, s.cfg.Timeout)
 }
 
+// A request that may be sent again gets a part of the time there is: a member
+// that lost its leader keeps it waiting (7 s in etcd 3.4, server.go,
+// ReqTimeout), while another may have a new one.
+const parts = 3
+
+// persist calls do until it succeeds, etcd answers with an error, or ctx ends.
+// wait is how long all may take.
+func persist(ctx context.Context, wait time.Duration, do func(context.Context) error) error {
+	for pause := 4 * firstWait; ; pause = min(2*pause, lastWait) {
+		try, cancel := context.WithTimeout(ctx, wait/parts)
+		err := do(try)
+		cancel()
+		if err == nil || answered(err) || ctx.Err() != nil || !sleep(ctx, pause) {
+			return err
+		}
+	}
+}
+
 // sleep waits, and reports whether ctx lasted.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

@@ -70,6 +70,9 @@ func compacted(err error) bool { return codeOf(err) == codes.OutOfRange }
 // answered reports whether the error is etcd's answer, after which nothing was
 // written nor will be.
 func answered(err error) bool {
+	if errors.Is(err, errHistory) {
+		return true
+	}
 	switch codeOf(err) {
 	case codes.InvalidArgument, codes.NotFound, codes.PermissionDenied, codes.Unauthenticated,
 		codes.FailedPrecondition, codes.ResourceExhausted, codes.OutOfRange, codes.Unimplemented:

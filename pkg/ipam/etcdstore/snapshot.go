@@ -70,7 +70,11 @@ func (s *snapshot) next(rev int64) *snapshot {
 func (s *snapshot) request(key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.wait)
 	defer cancel()
-	resp, err := s.kv.Get(ctx, key, append(opts, clientv3.WithRev(s.rev))...) // 0: now
+	var resp *clientv3.GetResponse
+	err := persist(ctx, s.wait, func(ctx context.Context) (err error) {
+		resp, err = s.kv.Get(ctx, key, append(opts, clientv3.WithRev(s.rev))...) // 0: now
+		return err
+	})
 	if err != nil {
 		if s.err == nil {
 			s.err = err
@@ -147,7 +151,11 @@ func (s *snapshot) fetch() error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.wait)
 	defer cancel()
-	resp, err := s.kv.Txn(ctx).Then(ops...).Commit()
+	var resp *clientv3.TxnResponse
+	err := persist(ctx, s.wait, func(ctx context.Context) (err error) {
+		resp, err = s.kv.Txn(ctx).Then(ops...).Commit()
+		return err
+	})
 	if err != nil {
 		s.err = err
 		return err
