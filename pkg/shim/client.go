@@ -36,6 +36,7 @@ type Client struct {
 	addr    string
 	timeout time.Duration
 	http    *http.Client
+	first   atomic.Pointer[net.UnixConn] // of Ensure, for the first request
 	revive  func(context.Context) error // starts a shim when none is there; nil: none
 }
 
@@ -49,6 +50,9 @@ func newClient(addr string, timeout time.Duration) *Client {
 	c := &Client{addr: socketPath(addr), timeout: timeout}
 	c.http = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if conn := c.first.Swap(nil); conn != nil {
+				return conn, nil
+			}
 			return dial(ctx, c.addr)
 		},
 		DisableCompression:  true,
@@ -66,6 +70,9 @@ func (c *Client) Address() string { return c.addr }
 // Close closes idle connections. The client can still be used.
 func (c *Client) Close() error {
 	c.http.CloseIdleConnections()
+	if conn := c.first.Swap(nil); conn != nil {
+		return conn.Close()
+	}
 	return nil
 }
 

@@ -46,6 +46,8 @@ type EnsureConfig struct {
 // ends. While the caller lives, one goroutine waits for the shim's end, so that
 // it does not stay a zombie.
 //
+// The caller closes the client, which has a connection to the shim from the start.
+//
 // Errors are *Error with CodeUnavailable, and wrap ErrNotRunning when nobody
 // listens and cfg.Spawn is false.
 func Ensure(ctx context.Context, cfg EnsureConfig) (*Client, error) {
@@ -62,7 +64,8 @@ func Ensure(ctx context.Context, cfg EnsureConfig) (*Client, error) {
 	conn, err := dial(ctx, cfg.Address)
 	switch {
 	case err == nil:
-		return c, conn.Close()
+		c.first.Store(conn)
+		return c, nil
 	case !notListening(err):
 		return nil, c.wrap("reach shim", err)
 	case !cfg.Spawn:

@@ -155,8 +155,12 @@ func (c *call) push(client *shim.Client, conn *net.UnixConn) error {
 // logAttachment adds to the log line what ADD made.
 func (c *call) logAttachment(a shim.Attachment, pushed bool) {
 	c.log.set("mac", a.MAC)
+	var ips []string
 	for _, ip := range a.IPs {
-		c.log.set("ip", ip.Address.String())
+		ips = append(ips, ip.Address.String())
+	}
+	if len(ips) > 0 {
+		c.log.set("ip", strings.Join(ips, ","))
 	}
 	c.log.set("socket", a.SocketPath)
 	c.log.set("pushed", fmt.Sprint(pushed))

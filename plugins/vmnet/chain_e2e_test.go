@@ -116,7 +116,7 @@ func checkChained(t *testing.T, r *types100.Result, place string) {
 	if place == "only" || place == "first" {
 		return
 	}
-	if len(r.Interfaces) != 3 || r.Interfaces[0].Name != "br-x" || r.Interfaces[1].Name != "eth1" || len(r.IPs) != 2 || *r.IPs[0].Interface != 1 || len(r.Routes) != 2 {
+	if len(r.Interfaces) != 3 || r.Interfaces[0].Name != "br-x" || r.Interfaces[1].Name != "eth1" || len(r.IPs) != 3 || *r.IPs[0].Interface != 1 || len(r.Routes) != 3 {
 		t.Errorf("what the first plugin made is not there: %+v", r)
 	}
 	wantDNS := "10.0.0.1"

@@ -155,6 +155,8 @@ func (c *config) parseSpec(o *object) {
 	o.take("subnet", &s.Subnet, `a subnet, as "192.168.127.0/24"`)
 	o.take("gateway", &s.Gateway, `an address, as "192.168.127.1"`)
 	o.take("subnet6", &s.Subnet6, `a subnet, as "fd5e:ed00:127::/64"`)
+	o.take("ipv4", &s.IPv4, "managed or none")
+	o.take("ipv6", &s.IPv6, "managed, slaac or none")
 	o.take("uplink", &s.Uplink, "the name of an interface")
 	if o.take("mtu", &s.MTU, "a number of bytes") && (s.MTU < vmnet.MinMTU || s.MTU > vmnet.MaxMTU) {
 		o.fail(badValue("mtu", s.MTU, "%d to %d bytes", vmnet.MinMTU, vmnet.MaxMTU))

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"errors"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -259,7 +259,7 @@ func TestDelegateLock(t *testing.T) {
 	emptyDirs(t)
 	s := newIPAM(t, map[string]string{"ADD": "sleep 0.4; echo late >> $d/calls"})
 	c := &call{conf: &config{Name: "shared", Delegate: "script"}, env: env{ContainerID: "vm1", IfName: "eth0", Command: "ADD"},
-		environ: []string{"CNI_PATH=" + s.dir, "PATH=/bin:/usr/bin"}, log: newVerbLog("ADD", new(bytes.Buffer))}
+		environ: []string{"CNI_PATH=" + s.dir, "PATH=/bin:/usr/bin"}, log: newVerbLog("ADD", io.Discard)}
 	d, err := c.ipam()
 	if err != nil {
 		t.Fatal(err)
@@ -268,13 +268,12 @@ func TestDelegateLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.lock = lock.file
-	done := make(chan error, 1)
-	go func() {
-		_, err := d.run(context.WithoutCancel(t.Context()), "ADD")
-		done <- err
-	}()
-	waitFor(t, "call", func() bool { return len(s.calls(t)) == 1 })
+	cmd := exec.Command(d.path) // as run does it
+	cmd.Env = append(d.environ, "CNI_COMMAND=ADD")
+	cmd.ExtraFiles = []*os.File{lock.file}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
 	lock.file.Close() // as a kill does; the file stays
 	c.env.Command = "DEL"
 	if err := c.ipamDel(t.Context()); err != nil {
@@ -283,7 +282,7 @@ func TestDelegateLock(t *testing.T) {
 	if got := s.calls(t); !slices.Equal(got, []string{"ADD", "late", "DEL"}) {
 		t.Errorf("calls = %v", got)
 	}
-	if err := <-done; err != nil {
+	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
 	dirs, _ := os.ReadDir(os.Getenv("VMNET_RUNTIME_DIR"))

@@ -92,7 +92,7 @@ func TestE2EPush(t *testing.T) {
 		r := result(t, out)
 		o := <-offers
 		defer o.File.Close()
-		if o.Message.Kind != frames || o.Message.MAC != r.Interfaces[0].Mac || o.Message.MTU != r.Interfaces[0].Mtu || !slices.Equal(o.Message.IPs, []string{r.IPs[0].Address.String()}) {
+		if o.Message.Kind != frames || o.Message.MAC != r.Interfaces[0].Mac || o.Message.MTU != r.Interfaces[0].Mtu || !slices.Equal(o.Message.IPs, []string{r.IPs[0].Address.String(), r.IPs[1].Address.String()}) {
 			t.Errorf("message %+v does not fit result %s", o.Message, out)
 		}
 		askGateway(t, o, r)

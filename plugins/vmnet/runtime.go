@@ -161,7 +161,7 @@ func (w *wanted) check(spec shim.NetworkSpec) error {
 		return wrong(w.ipsFrom, w.IPs, "none: ipam.type none gives no addresses")
 	}
 	if spec.IPAM == shim.IPAMStatic {
-		spec.Subnet = netip.Prefix{} // the IPAM plugin reads the wish itself, and decides
+		spec.Subnet, spec.Subnet6 = netip.Prefix{}, netip.Prefix{} // the IPAM plugin reads the wish itself, and decides
 	}
 	for _, s := range w.IPs {
 		if err := w.checkIP(s, spec); err != nil {
@@ -178,12 +178,18 @@ func (w *wanted) checkIP(s string, spec shim.NetworkSpec) error {
 	if perr == nil {
 		addr, err = p.Addr(), nil
 	}
-	subnet := spec.Subnet
+	addr = addr.Unmap()
+	subnet, version := spec.Subnet, spec.IPv4
+	if addr.Is6() {
+		subnet, version = spec.Subnet6, spec.IPv6
+	}
 	switch {
 	case err != nil || addr.Zone() != "":
 		return wrong(w.ipsFrom, s, `an address, as "192.168.127.9" or "192.168.127.9/24"`)
-	case !addr.Unmap().Is4():
-		return notBuilt(w.ipsFrom, s, "guests get IPv4 only")
+	case addr.Is6() && spec.IPAM == shim.IPAMStatic:
+		return notBuilt(w.ipsFrom, s, "without the built-in allocator guests get IPv4 only")
+	case version == shim.IPNone:
+		return wrong(w.ipsFrom, s, "no such address: the network does not have its IP version")
 	case !subnet.IsValid():
 		return nil // the shim knows the subnet that it chose
 	case !subnet.Contains(addr):

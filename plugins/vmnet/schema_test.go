@@ -146,7 +146,7 @@ func isType(name string, v any) bool {
 // concern what only runtimes write. The schema must accept what they refuse.
 var beyond = []string{
 	"the subnet's own address", "a subnet of unicast addresses", "an address of subnet", "hostLoopback uses", "a duration of at most",
-	"domain names, as", "a domain name", "addresses, as", "at most 103 bytes", "runtimeConfig.", "args.", "unknown key runtimeConfig",
+	"domain names, as", "a domain name", "addresses, as", "at most 103 bytes", "without the built-in allocator", "or another ipv4 than none", "or another ipv6 than none", "ipv4 is none too", "runtimeConfig.", "args.", "unknown key runtimeConfig",
 }
 
 // The schema and the parser agree on each key with each of many values, alone
@@ -154,7 +154,7 @@ var beyond = []string{
 func TestSchemaEqualsParser(t *testing.T) {
 	s := loadSchema(t)
 	values := []string{
-		`null`, `true`, `false`, `0`, `1`, `1500`, `1500.5`, `1279`, `65521`, `-1`, `""`, `"x"`, `"none"`, `"shared"`, `"host"`, `"bridged"`,
+		`null`, `true`, `false`, `0`, `1`, `1500`, `1500.5`, `1279`, `65521`, `-1`, `""`, `"x"`, `"none"`, `"managed"`, `"slaac"`, `"shared"`, `"host"`, `"bridged"`,
 		`"auto"`, `"vmnet"`, `"netstack"`, `"tap"`, `"dgram"`, `"stream"`, `"info"`, `"warn"`, `"loud"`, `"10.0.0.0/24"`, `"10.0.0.1/24"`, `"10.0.0.0/30"`, `"10.0.0.0/7"`,
 		`"010.0.0.0/24"`, `"256.0.0.0/24"`, `"127.0.0.0/24"`, `"10.0.0.0"`, `"10.0.0.1"`, `"10.0.1.1"`, `"fd00::1"`, `"fd00::/64"`, `"en0"`, `"a/b"`, `"a b"`, `".."`, `"/a"`, `"unix:///a"`,
 		`"10s"`, `"1m30s"`, `"1.5h"`, `"0s"`, `"-1s"`, `"10"`, `"11m"`, `"vm.internal"`, `"a..b"`, `"-a"`, `"a_b."`, `"host-local"`,

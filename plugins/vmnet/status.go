@@ -32,9 +32,6 @@ func (c *call) shimStatus() error {
 		return errorf(statusCode(err), "%w", err)
 	}
 	defer client.Close()
-	if _, err := client.Status(c.ctx); err != nil {
-		return errorf(statusCode(err), "%w", err)
-	}
 	n, err := client.Network(c.ctx, c.conf.Name)
 	switch {
 	case shim.CodeOf(err) == shim.CodeNotFound:

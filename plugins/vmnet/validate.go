@@ -14,7 +14,7 @@ import (
 func (c *config) validate() error {
 	var all problems
 	for _, check := range []func() error{
-		c.checkChoices, c.checkSubnet, c.checkMode, c.wanted.refuseUnbuilt, c.checkRanges, c.checkWanted,
+		c.checkChoices, c.checkVersions, c.checkSubnet, c.checkSubnet6, c.checkMode, c.wanted.refuseUnbuilt, c.checkRanges, c.checkWanted,
 	} {
 		all.add(check())
 	}
@@ -39,8 +39,45 @@ func (c *config) checkChoices() error {
 	default:
 		return badValue("frames", c.Frames, "dgram, stream or tap")
 	}
-	if c.Spec.Subnet6.IsValid() {
-		return notBuilt("subnet6", c.Spec.Subnet6, "guests get IPv4 only; want no such key")
+	return nil
+}
+
+// checkVersions checks which IP versions guests get.
+func (c *config) checkVersions() error {
+	s := c.Spec
+	own := s.IPAM == shim.IPAMBuiltin && s.Mode != vmnet.Bridged
+	switch {
+	case !slices.Contains([]string{"", shim.IPManaged, shim.IPNone}, s.IPv4):
+		return badValue("ipv4", s.IPv4, "managed or none")
+	case !slices.Contains([]string{"", shim.IPManaged, shim.IPSLAAC, shim.IPNone}, s.IPv6):
+		return badValue("ipv6", s.IPv6, "managed, slaac or none")
+	case s.IPv4 == shim.IPNone && s.IPv6 == shim.IPNone:
+		return badValue("ipv6", s.IPv6, "managed or slaac, or ipam.type none: ipv4 is none too")
+	case s.IPv4 == shim.IPNone && !own:
+		return notBuilt("ipv4", s.IPv4, "without the built-in allocator guests get IPv4 only")
+	case s.IPv6 == shim.IPSLAAC && !own:
+		return notBuilt("ipv6", s.IPv6, "without the built-in allocator guests get IPv4 only")
+	case s.Subnet6.IsValid() && !own:
+		return notBuilt("subnet6", s.Subnet6, "without the built-in allocator guests get IPv4 only; want no such key")
+	}
+	return nil
+}
+
+// checkSubnet6 checks the IPv6 subnet.
+func (c *config) checkSubnet6() error {
+	p := c.Spec.Subnet6
+	a := p.Addr()
+	switch {
+	case !p.IsValid():
+		return nil
+	case c.Spec.IPv6 == shim.IPNone:
+		return badValue("subnet6", p, "no such key, or another ipv6 than none")
+	case !a.Is6() || a.Is4In6() || p.Bits() != 64:
+		return badValue("subnet6", p, `an IPv6 subnet of 64 bits, as "fd5e:ed00:127::/64"`)
+	case p != p.Masked():
+		return badValue("subnet6", p, "the subnet's own address, %s", p.Masked())
+	case a.IsMulticast() || a.IsLinkLocalUnicast() || a.As16()[0] == 0:
+		return badValue("subnet6", p, "a subnet of unique local or global addresses")
 	}
 	return nil
 }
@@ -80,6 +117,9 @@ func (c *config) checkSubnet() error {
 	}
 	if s.IPAM == shim.IPAMNone {
 		return badValue("subnet", s.Subnet, "no such key: ipam.type none is layer 2 only")
+	}
+	if s.IPv4 == shim.IPNone {
+		return badValue("subnet", s.Subnet, "no such key, or another ipv4 than none")
 	}
 	if want := wantSubnet(s.Subnet); want != "" {
 		return badValue("subnet", s.Subnet, "%s", want)
