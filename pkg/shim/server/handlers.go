@@ -59,7 +59,7 @@ func (s *Server) getNetwork(w http.ResponseWriter, r *http.Request, who caller) 
 			return writeJSONBody(w, http.StatusOK, n)
 		}
 	}
-	return shim.Errorf(shim.CodeNotFound, "network %s: no attachment of this user is in it", name)
+	return noNetwork(name)
 }
 
 func (s *Server) getAttachments(w http.ResponseWriter, _ *http.Request, who caller) error {

@@ -36,6 +36,7 @@ func (s *Server) routes() []route {
 		{"GET", v1 + "/status", s.getStatus},
 		{"GET", v1 + "/networks", s.getNetworks},
 		{"GET", network, s.getNetwork},
+		{"GET", network + "/serialization", s.getSerialization},
 		{"POST", network + "/gc", s.postGC},
 		{"GET", v1 + "/attachments", s.getAttachments},
 		{"PUT", attachment, s.putAttachment},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet/framework"
 )
 
 // playShim serves on fd 3 with the directories of the environment.
@@ -27,6 +28,12 @@ func playShim() int {
 		return 1
 	}
 	cfg := config(d)
+	if os.Getenv(framework.LibraryEnv) != "" {
+		if cfg.Drivers[shim.DriverVmnet], err = framework.New(framework.Config{}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	cfg.IdleExit, _ = time.ParseDuration(os.Getenv("SERVER_TEST_IDLE"))
 	if err := serve(context.Background(), cfg, l.(*net.UnixListener)); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -7,8 +7,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The test binary plays two other programs, chosen by the environment: a shim
-// that can be killed, and a client of another user.
+// The test binary plays other programs, chosen by the environment: a shim that can
+// be killed, a client of another user, and a runtime that attaches natively.
 const roleEnv = "SERVER_TEST_ROLE"
 
 func TestMain(m *testing.M) {
@@ -19,5 +19,7 @@ func TestMain(m *testing.M) {
 		os.Exit(playShim())
 	case "client":
 		os.Exit(playClient(os.Args[1:]))
+	case "native":
+		os.Exit(playNative())
 	}
 }

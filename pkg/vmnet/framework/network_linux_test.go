@@ -211,6 +211,12 @@ func TestMissing(t *testing.T) {
 	if _, err := n.(vmnet.Serializer).Serialize(context.Background()); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("serialize: %v", err)
 	}
+	own := shared("own")
+	own.Gateway = netip.MustParseAddr("192.168.227.9")
+	n = openNetwork(t, load(t, macOS26).driver(t, framework.Config{}), own)
+	if _, err := n.(vmnet.Serializer).Serialize(context.Background()); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "network own: not a logical network") {
+		t.Errorf("serialize a network with a gateway of its own: %v", err)
+	}
 	if _, err := d.(framework.Joiner).Join(context.Background(), shared("plain"), []byte{1}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("join: %v", err)
 	}

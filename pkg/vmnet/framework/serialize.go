@@ -4,6 +4,8 @@ package framework
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -22,8 +24,11 @@ type serialized struct {
 // Serialize implements vmnet.Serializer.
 func (n *network) Serialize(ctx context.Context) ([]byte, error) {
 	d := n.drv
-	if n.kind != logical || !have(d.api.netSerialize, d.api.dictGetData) {
+	switch {
+	case !d.api.modern() || !have(d.api.netSerialize, d.api.dictGetData):
 		return nil, missingLogical("serializing a network")
+	case n.kind != logical:
+		return nil, fmt.Errorf("network %s: not a logical network: bridged, with a gateway or range of its own, or made by the older calls: %w", n.cfg.Name, errors.ErrUnsupported)
 	}
 	if err := n.begin(); err != nil {
 		return nil, err
