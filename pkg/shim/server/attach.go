@@ -130,6 +130,9 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	a.undo.add("network", leave)
 	a.net = n.open
 	a.rec.Granted = n.open.granted
+	if err := s.takePlace(a); err != nil {
+		return err
+	}
 	if err := s.takeMAC(n, a); err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ type Server struct {
 	nets     map[string]*network
 	atts     map[ipam.Key]*attachment
 	choices  map[string]networkRecord // by network; Version 0: not written yet
+	guests   map[guestID]int          // interfaces of each, for drivers that limit them
 	problems []string
 	making   int // attachments being made
 	active   int // requests under way
@@ -55,7 +56,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, uid: uint32(os.Geteuid()), started: time.Now(), state: state{cfg.Dirs.State}, choosing: newCtxLock(),
 		nets: map[string]*network{}, atts: map[ipam.Key]*attachment{}, choices: map[string]networkRecord{},
-		idled: make(chan struct{}, 1),
+		guests: map[guestID]int{}, idled: make(chan struct{}, 1),
 	}
 	unlock, err := shim.LockFile(ctx, filepath.Join(cfg.Dirs.State, "lock"))
 	if err != nil {
