@@ -110,8 +110,8 @@ func (w *world) run(args ...string) (status int, stdout, stderr string) {
 func TestRun(t *testing.T) {
 	w := newWorld(t)
 	status, out, errs := w.run("run", "--network", "n", "--id", "c1", "--mac", "02:00:00:00:00:09", "--ip", "10.5.5.9", "--subnet", "10.5.5.0/24", "--", "sh", "-c",
-		`echo $VMNET_FD $VMNET_KIND $VMNET_MAC $VMNET_MTU $VMNET_MAX_FRAME_SIZE $VMNET_IP $VMNET_GATEWAY $VMNET_DNS $VMNET_NETWORK $VMNET_CONTAINER_ID $VMNET_IFNAME; test -S /dev/fd/3 && echo socket; exit 7`)
-	want := "3 dgram 02:00:00:00:00:09 1500 1514 10.5.5.9/24 10.5.5.1 10.5.5.1 n c1 eth0\nsocket\n"
+		`echo $VMNET_FD $VMNET_KIND $VMNET_MAC $VMNET_MTU $VMNET_MAX_FRAME_SIZE $VMNET_IP $VMNET_GATEWAY $VMNET_IP6 $VMNET_GATEWAY6 $VMNET_DNS $VMNET_NETWORK $VMNET_CONTAINER_ID $VMNET_IFNAME; test -S /dev/fd/3 && echo socket; exit 7`)
+	want := "3 dgram 02:00:00:00:00:09 1500 1514 10.5.5.9/24 10.5.5.1 fd60:ff1c:65c:1b94::2/64 fd60:ff1c:65c:1b94::1 10.5.5.1,fd60:ff1c:65c:1b94::1 n c1 eth0\nsocket\n"
 	if status != 7 || out != want {
 		t.Errorf("status %d, output %q, %s\nwant 7, %q", status, out, errs, want)
 	}

@@ -49,6 +49,7 @@ CMD finds in its environment:
   VMNET_MAX_FRAME_SIZE  bytes of a frame
   VMNET_IP              the guest's address with its length; DHCP gives it too
   VMNET_GATEWAY         the default router
+  VMNET_IP6, VMNET_GATEWAY6  the same for IPv6
   VMNET_DNS             name servers, separated by commas
   VMNET_NETWORK, VMNET_CONTAINER_ID, VMNET_IFNAME   the attachment`,
 		Example: `  vmnet-shim run -- sh -c 'qemu-system-x86_64 -nic dgram,local.type=fd,local.str=3,mac=$VMNET_MAC …'`,
@@ -175,14 +176,21 @@ func environment(a shim.Attachment) []string {
 		"VMNET_MAX_FRAME_SIZE=" + strconv.Itoa(a.MaxFrameSize), "VMNET_DNS=" + strings.Join(a.DNS.Nameservers, ","),
 		"VMNET_NETWORK=" + a.Network, "VMNET_CONTAINER_ID=" + a.ContainerID, "VMNET_IFNAME=" + a.IfName,
 	}
-	ip, gw := "", ""
-	if len(a.IPs) > 0 {
-		ip = a.IPs[0].Address.String()
-		if a.IPs[0].Gateway.IsValid() {
-			gw = a.IPs[0].Gateway.String()
+	values := map[string]string{"VMNET_IP": "", "VMNET_GATEWAY": "", "VMNET_IP6": "", "VMNET_GATEWAY6": ""}
+	for _, ip := range a.IPs {
+		version := ""
+		if ip.Address.Addr().Is6() {
+			version = "6"
+		}
+		values["VMNET_IP"+version] = ip.Address.String()
+		if ip.Gateway.IsValid() {
+			values["VMNET_GATEWAY"+version] = ip.Gateway.String()
 		}
 	}
-	return append(env, "VMNET_IP="+ip, "VMNET_GATEWAY="+gw)
+	for name, value := range values {
+		env = append(env, name+"="+value)
+	}
+	return env
 }
 
 // A signalCatcher keeps signals for the program.

@@ -33,6 +33,14 @@ const (
 	IPAMStatic  = "delegated" // the plugin got the addresses elsewhere and sends them in Attach.IPs
 )
 
+// Values of NetworkSpec.IPv4 and IPv6: how guests come to their addresses of that
+// version.
+const (
+	IPManaged = "managed" // by DHCP, from the allocator
+	IPSLAAC   = "slaac"   // the guest makes it from prefix and MAC, as RFC 4291 says; the allocator reserves that one
+	IPNone    = "none"    // the network does not have that version
+)
+
 // A NetworkSpec is a network as a client asks for it. The first attachment of a
 // network decides; later ones must ask for the same, key by key.
 type NetworkSpec struct {
@@ -41,7 +49,9 @@ type NetworkSpec struct {
 	Driver       string       `json:"driver,omitempty"` // DriverAuto when empty
 	Subnet       netip.Prefix `json:"subnet,omitzero"`  // chosen and kept when zero
 	Gateway      netip.Addr   `json:"gateway,omitzero"` // first address of Subnet when zero
-	Subnet6      netip.Prefix `json:"subnet6,omitzero"` // a /64
+	Subnet6      netip.Prefix `json:"subnet6,omitzero"` // a /64; chosen and kept when zero
+	IPv4         string       `json:"ipv4,omitempty"`   // IPManaged when empty, or IPNone
+	IPv6         string       `json:"ipv6,omitempty"`   // IPManaged when empty, IPSLAAC or IPNone
 	Uplink       string       `json:"uplink,omitempty"` // for mode bridged
 	MTU          int          `json:"mtu,omitempty"`    // bytes; 1500 when 0
 	Isolated     bool         `json:"isolated,omitempty"`
@@ -69,7 +79,8 @@ type AttachRequest struct {
 	Network   NetworkSpec `json:"network"`
 	Frames    string      `json:"frames,omitempty"` // FramesDgram when empty
 	MAC       string      `json:"mac,omitempty"`    // wanted; made from the identity when empty
-	// IPs are wanted: "192.168.127.9", or with "/24". With IPAMStatic they are
+	// IPs are wanted, at most one of each IP version: "192.168.127.9", or with
+	// "/24". With IPAMStatic they are
 	// what the guest gets, with their length.
 	IPs []string `json:"ips,omitempty"`
 	// Ranges are where the shim's allocator takes the address from. Empty:
@@ -178,10 +189,12 @@ type Network struct {
 	NetworkSpec                 // with the choices made
 	GatewayMAC       string     `json:"gatewayMAC,omitempty"`
 	HostLoopbackAddr netip.Addr `json:"hostLoopbackAddr,omitzero"`
-	HostInterfaces   []string   `json:"hostInterfaces,omitempty"`
-	Attachments      int        `json:"attachments"`
-	Leases           int        `json:"leases"`
-	Free             int        `json:"free"` // addresses that can still be given, at most 1<<31-1
+	// HostLoopbackAddr6 leads to ::1.
+	HostLoopbackAddr6 netip.Addr `json:"hostLoopbackAddr6,omitzero"`
+	HostInterfaces    []string   `json:"hostInterfaces,omitempty"`
+	Attachments       int        `json:"attachments"`
+	Leases            int        `json:"leases"`
+	Free              int        `json:"free"` // addresses that can still be given, at most 1<<31-1
 }
 
 // Status is the answer to GET /v1/status.

@@ -20,34 +20,78 @@ func (s *Server) takeAddress(ctx context.Context, n *network, a *attachment, bef
 	switch g := a.net.granted; {
 	case g.IPAM == shim.IPAMStatic:
 		return s.takeGiven(n, a)
-	case g.IPAM == shim.IPAMNone || !g.Subnet.IsValid():
+	case g.IPAM == shim.IPAMNone || !g.Subnet.IsValid() && !g.Subnet6.IsValid():
 		return nil
 	}
 	return s.takeLease(ctx, a, before)
 }
 
-// takeLease gets the address: the wanted one, the one of an earlier life, or
-// any.
+// takeLease gets an address of each IP version that the network has: the wanted
+// one, the one of an earlier life, or any.
 func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmentRecord) error {
-	req := ipam.Request{Key: a.rec.Key, Pools: []ipam.Pool{a.pool()}, MAC: a.rec.MAC}
+	req := ipam.Request{Key: a.rec.Key, Pools: a.pools(), MAC: a.rec.MAC}
 	for _, ip := range a.rec.Request.IPs {
 		req.Want = append(req.Want, netip.MustParseAddr(ip)) // normalize left addresses only
 	}
-	if before != nil && before.Addr.IsValid() {
-		req.Want = []netip.Addr{before.Addr.Addr()}
+	if own := wanted6(&a.rec); own.IsValid() {
+		if err := onlyOwn6(req.Want, own); err != nil {
+			return err
+		}
+		req.Want = append(req.Want, own)
+	}
+	if before != nil && (before.Addr.IsValid() || before.Addr6.IsValid()) {
+		req.Want = before.addrs()
 	}
 	lease, err := s.cfg.Leases.Allocate(ctx, req)
 	if err != nil {
 		return leaseError(err)
 	}
-	a.rec.Addr = lease.Addr()
+	for _, p := range lease.Addrs {
+		if p.Addr().Is4() {
+			a.rec.Addr = p
+		} else {
+			a.rec.Addr6 = p
+		}
+	}
 	if before == nil {
 		a.undo.addDurable("lease", func(ctx context.Context) error { return s.cfg.Leases.Release(ctx, a.rec.Key) })
 	}
 	return nil
 }
 
-// pool is where the attachment's address comes from: the network's pool, or
+// onlyOwn6 refuses a wish for another IPv6 address than the one that the guest will
+// make, and takes one for that as said.
+func onlyOwn6(want []netip.Addr, own netip.Addr) error {
+	for _, w := range want {
+		if w.Is6() && w != own {
+			return shim.Invalidf("ips", w.String(), "network.ipv6 is %q: the guest makes %s of its MAC", shim.IPSLAAC, own)
+		}
+	}
+	return nil
+}
+
+// addrs are the addresses of the guest, IPv4 first.
+func (r *attachmentRecord) addrs() (list []netip.Addr) {
+	for _, p := range []netip.Prefix{r.Addr, r.Addr6} {
+		if p.IsValid() {
+			list = append(list, p.Addr())
+		}
+	}
+	return list
+}
+
+// pools are where the attachment's addresses come from, IPv4 first.
+func (a *attachment) pools() (list []ipam.Pool) {
+	if a.net.granted.Subnet.IsValid() {
+		list = append(list, a.pool())
+	}
+	if a.net.granted.Subnet6.IsValid() {
+		list = append(list, a.net.pool6())
+	}
+	return list
+}
+
+// pool is where the attachment's IPv4 address comes from: the network's pool, or
 // ranges of it. Pools of different ranges have different names, since a pool
 // that changes with every request would be walked each time; an address is
 // unique in the network all the same.
@@ -96,7 +140,7 @@ func (r *attachmentRecord) gateway() netip.Addr {
 	return r.Granted.Gateway
 }
 
-// routes are those of the guest: what the caller brought, or the default route
+// routes are those of the guest: what the caller brought, or the default routes
 // where the network leads outside. A host network reaches nothing beyond its
 // subnet.
 func (r *attachmentRecord) routes() []shim.Route {
@@ -104,10 +148,17 @@ func (r *attachmentRecord) routes() []shim.Route {
 	switch {
 	case g.IPAM == shim.IPAMStatic:
 		return r.Request.Routes
-	case g.Mode == vmnet.Host || !g.Gateway.IsValid():
+	case g.Mode == vmnet.Host:
 		return nil
 	}
-	return []shim.Route{{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), GW: g.Gateway}}
+	var list []shim.Route
+	if g.Gateway.IsValid() {
+		list = append(list, shim.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), GW: g.Gateway})
+	}
+	if g.Subnet6.IsValid() {
+		list = append(list, shim.Route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), GW: gateway6(g)})
+	}
+	return list
 }
 
 // normalizeRanges checks where the allocator may take the address from.

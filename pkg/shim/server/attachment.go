@@ -42,6 +42,11 @@ func (s *Server) view(a *attachment) shim.Attachment {
 	}
 	if r.Addr.IsValid() {
 		v.IPs = append(v.IPs, shim.IP{Address: r.Addr, Gateway: r.gateway()})
+	}
+	if r.Addr6.IsValid() {
+		v.IPs = append(v.IPs, shim.IP{Address: r.Addr6, Gateway: gateway6(r.Granted)})
+	}
+	if len(v.IPs) > 0 {
 		v.Routes = r.routes()
 	}
 	v.Bandwidth, v.Names = r.Request.Bandwidth, a.names

@@ -59,7 +59,7 @@ func normalizeForward(key string, f *shim.Forward) error {
 	f.HostIP = f.HostIP.Unmap()
 	switch {
 	case f.HostIP.Is6():
-		return unsupported(key+"hostIP", f.HostIP.String(), "guests have IPv4 only, want an IPv4 address of the host or none")
+		return unsupported(key+"hostIP", f.HostIP.String(), "ports are forwarded over IPv4 only, want an IPv4 address of the host or none")
 	case f.HostPort == 0:
 		return shim.Invalidf(key+"hostPort", "0", "want a port from 1 to 65535")
 	case f.ContainerPort == 0:
@@ -155,9 +155,4 @@ func unsupported(key, value, why string) error {
 }
 
 // guestAddrs are the addresses of a guest that names and forwards lead to.
-func guestAddrs(a *attachment) []netip.Addr {
-	if addr := a.rec.Addr.Addr(); addr.Is4() {
-		return []netip.Addr{addr}
-	}
-	return nil
-}
+func guestAddrs(a *attachment) []netip.Addr { return a.rec.addrs() }

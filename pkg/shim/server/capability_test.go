@@ -296,7 +296,7 @@ func TestCapabilitiesRefused(t *testing.T) {
 		{"driver without names", on(shim.DriverVmnet, aliases("web")), shim.CodeUnsupported, `aliases "web": driver vmnet answers no DNS`},
 		{"sctp", forward(shim.Forward{Protocol: "SCTP"}), shim.CodeUnsupported, `forwards[0].protocol "SCTP"`},
 		{"protocol", forward(shim.Forward{Protocol: "icmp"}), shim.CodeInvalid, `forwards[0].protocol "icmp"`},
-		{"IPv6", forward(shim.Forward{HostIP: netip.IPv6Loopback()}), shim.CodeUnsupported, `forwards[0].hostIP "::1": guests have IPv4 only`},
+		{"IPv6", forward(shim.Forward{HostIP: netip.IPv6Loopback()}), shim.CodeUnsupported, `forwards[0].hostIP "::1": ports are forwarded over IPv4 only`},
 		{"address of nobody", forward(shim.Forward{HostIP: netip.MustParseAddr("192.0.2.1")}), shim.CodeInvalid, "the host does not have this address"},
 		{"one port to two", twice, shim.CodeInvalid, `forwards "tcp *:8080": leads to ports 80 and 81`},
 		{"forward at layer 2", layer2(forward(shim.Forward{})), shim.CodeInvalid, "no address to forward to"},

@@ -12,29 +12,39 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// choose fills in what asked leaves open: the subnet. It is the one of granted
-// or, without that, of the last time that the network was open, or else a new
-// one.
+// choose fills in what asked leaves open: the subnets. They are those of granted
+// or, without that, of the last time that the network was open, or else new ones.
 func (s *Server) choose(ctx context.Context, asked shim.NetworkSpec, granted *shim.NetworkSpec) (shim.NetworkSpec, error) {
 	want := asked
-	if want.Subnet.IsValid() || want.IPAM == shim.IPAMNone || want.Mode == vmnet.Bridged {
+	need4 := !want.Subnet.IsValid() && want.IPAM != shim.IPAMNone && want.Mode != vmnet.Bridged && want.IPv4 != shim.IPNone
+	need6 := !want.Subnet6.IsValid() && mayHaveIPv6(want) && want.IPv6 != shim.IPNone
+	if !need4 && !need6 {
 		return want, nil
 	}
 	if err := s.choosing.lock(ctx); err != nil {
 		return want, fmt.Errorf("network %s: choose subnet: %w", want.Name, err)
 	}
 	defer s.choosing.unlock()
-	if rec := s.kept(want.Name); rec != nil && granted == nil {
-		granted = &rec.Granted
+	var last shim.NetworkSpec
+	if granted != nil { // it comes back as it was, also without IPv6
+		last, need6 = *granted, need6 && granted.Subnet6.IsValid()
+	} else if rec := s.kept(want.Name); rec != nil {
+		last = rec.Granted
 	}
-	if granted == nil || !granted.Subnet.IsValid() {
+	if need4 && last.Subnet.IsValid() {
+		want.Subnet, want.Gateway = last.Subnet, last.Gateway
+	} else if need4 {
 		subnet, err := s.chooseSubnet(ctx)
 		if err != nil {
 			return want, &shim.Error{Code: shim.CodeExhausted, Key: "network.subnet", Message: fmt.Sprintf("network %s: %v", want.Name, err)}
 		}
-		granted = &shim.NetworkSpec{Subnet: subnet, Gateway: vmnet.FirstAddr(subnet)}
+		want.Subnet, want.Gateway = subnet, vmnet.FirstAddr(subnet)
 	}
-	want.Subnet, want.Gateway = granted.Subnet, granted.Gateway
+	if need6 {
+		if want.Subnet6 = last.Subnet6; !want.Subnet6.IsValid() {
+			want.Subnet6 = chooseSubnet6(want.Name, s.subnets())
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.choices[want.Name]; !ok {
@@ -73,11 +83,11 @@ func (s *Server) subnets() []netip.Prefix {
 	defer s.mu.Unlock()
 	var list []netip.Prefix
 	for _, c := range s.choices {
-		list = append(list, c.Granted.Subnet)
+		list = append(list, c.Granted.Subnet, c.Granted.Subnet6)
 	}
 	for _, n := range s.nets {
 		if n.open != nil {
-			list = append(list, n.open.granted.Subnet)
+			list = append(list, n.open.granted.Subnet, n.open.granted.Subnet6)
 		}
 	}
 	return list

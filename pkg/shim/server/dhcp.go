@@ -11,16 +11,30 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// stagesOf returns what looks at the guest's frames: the DHCP server, unless
+// stagesOf returns what looks at the guest's frames: the DHCP servers, unless
 // addresses are the guest's own business.
-func stagesOf(a *attachment) ([]relay.Stage, error) {
-	if !a.rec.Addr.IsValid() {
-		return nil, nil
-	}
+func stagesOf(a *attachment) (stages []relay.Stage, err error) {
 	mac, err := net.ParseMAC(a.rec.MAC)
 	if err != nil {
 		return nil, err
 	}
+	add := func(valid bool, make func(*attachment, net.HardwareAddr) (relay.Stage, error)) {
+		if !valid || err != nil {
+			return
+		}
+		var stage relay.Stage
+		if stage, err = make(a, mac); err != nil {
+			err = fmt.Errorf("attachment %s: %w", a.rec.Key, err)
+		}
+		stages = append(stages, stage)
+	}
+	add(a.rec.Addr.IsValid(), stage4)
+	add(a.rec.Addr6.IsValid(), stage6)
+	return stages, err
+}
+
+// stage4 is what answers the guest's DHCPv4.
+func stage4(a *attachment, mac net.HardwareAddr) (relay.Stage, error) {
 	g, dns := a.rec.Granted, a.dns()
 	cfg := dhcp.Config{
 		GuestMAC: mac, ServerMAC: vmnet.GatewayMAC(g.Name), Addr: a.rec.Addr, ServerID: g.Gateway,
@@ -35,25 +49,28 @@ func stagesOf(a *attachment) ([]relay.Stage, error) {
 		}
 	}
 	for _, r := range a.rec.routes() {
-		if r.Dst.Bits() == 0 {
+		switch {
+		case !r.Dst.Addr().Is4():
+		case r.Dst.Bits() == 0:
 			cfg.Gateway = r.GW
-		} else {
+		default:
 			cfg.Routes = append(cfg.Routes, dhcp.Route{Dst: r.Dst, Gateway: r.GW})
 		}
 	}
-	server, err := dhcp.New(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("attachment %s: %w", a.rec.Key, err)
-	}
-	return []relay.Stage{server}, nil
+	return dhcp.New(cfg)
 }
 
 // dnsOf is what guests of a network are told of name servers: the gateway, when
 // nothing else was asked for and there is one.
 func dnsOf(n shim.NetworkSpec) shim.DNS {
 	d := n.DNS
-	if len(d.Nameservers) == 0 && n.Gateway.IsValid() {
-		d.Nameservers = []string{n.Gateway.String()}
+	if len(d.Nameservers) > 0 {
+		return d
+	}
+	for _, a := range []netip.Addr{n.Gateway, gateway6(n)} {
+		if a.IsValid() {
+			d.Nameservers = append(d.Nameservers, a.String())
+		}
 	}
 	return d
 }
@@ -82,7 +99,7 @@ func (r *attachmentRecord) dns() shim.DNS {
 func resolversOf(n shim.NetworkSpec) []netip.AddrPort {
 	var list []netip.AddrPort
 	for _, s := range n.DNS.Nameservers {
-		if a, err := netip.ParseAddr(s); err == nil && a != n.Gateway {
+		if a, err := netip.ParseAddr(s); err == nil && a != n.Gateway && a != gateway6(n) {
 			list = append(list, netip.AddrPortFrom(a, 53))
 		}
 	}

@@ -19,7 +19,7 @@ func (s *Server) startForwards(ctx context.Context, a *attachment) error {
 		return nil
 	}
 	addrs := guestAddrs(a)
-	if len(addrs) == 0 {
+	if len(addrs) == 0 || !addrs[0].Is4() {
 		return unsupported("forwards", wanted[0].String(), "the guest has no IPv4 address to forward to")
 	}
 	forwarder, err := a.ifc.Forwarder()
@@ -120,7 +120,8 @@ func (s *Server) setNames(a *attachment) error {
 // which that knows the guests, so that their plain names work.
 func (a *attachment) dns() shim.DNS {
 	d := a.rec.dns()
-	if a.net == nil || !slices.Contains(d.Nameservers, a.rec.Granted.Gateway.String()) {
+	g := a.rec.Granted
+	if a.net == nil || !slices.Contains(d.Nameservers, g.Gateway.String()) && !slices.Contains(d.Nameservers, gateway6(g).String()) {
 		return d
 	}
 	if _, ok := a.net.Network.(vmnet.Namer); !ok {

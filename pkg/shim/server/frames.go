@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -100,8 +101,10 @@ func messageOf(a *attachment) handover.Message {
 		Kind: a.rec.Request.Frames, MAC: a.rec.MAC, MTU: a.ifc.MTU(),
 		MaxFrameSize: a.ifc.MaxPacketSize(), Offload: a.rec.Granted.Offload, IPs: []string{},
 	}
-	if a.rec.Addr.IsValid() {
-		m.IPs = append(m.IPs, a.rec.Addr.String())
+	for _, p := range []netip.Prefix{a.rec.Addr, a.rec.Addr6} {
+		if p.IsValid() {
+			m.IPs = append(m.IPs, p.String())
+		}
 	}
 	return m
 }

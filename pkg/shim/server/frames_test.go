@@ -101,7 +101,7 @@ func TestFrames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if m.MAC != a.MAC || m.Kind != kind || m.MTU != 1500 || m.MaxFrameSize != 1514 || len(m.IPs) != 1 || m.IPs[0] != a.IPs[0].Address.String() {
+			if m.MAC != a.MAC || m.Kind != kind || m.MTU != 1500 || m.MaxFrameSize != 1514 || len(m.IPs) != 2 || m.IPs[0] != a.IPs[0].Address.String() || m.IPs[1] != a.IPs[1].Address.String() {
 				t.Errorf("message %+v of %+v", m, a)
 			}
 			first := conn(t, f)

@@ -156,15 +156,17 @@ func checkLeases(t *testing.T, c *shim.Client, round int) {
 	}
 	seen := map[string]string{}
 	for _, a := range atts {
-		if a.Problem != "" || len(a.IPs) != 1 {
+		if a.Problem != "" || len(a.IPs) != 2 {
 			t.Errorf("round %d: %s: %s", round, a.ContainerID, a.Problem)
 			continue
 		}
-		ip := a.IPs[0].Address.String()
-		if by, ok := seen[ip]; ok {
-			t.Errorf("round %d: %s and %s both have %s", round, by, a.ContainerID, ip)
+		for _, i := range a.IPs {
+			ip := i.Address.String()
+			if by, ok := seen[ip]; ok {
+				t.Errorf("round %d: %s and %s both have %s", round, by, a.ContainerID, ip)
+			}
+			seen[ip] = a.ContainerID
 		}
-		seen[ip] = a.ContainerID
 	}
 	nets, err := c.Networks(t.Context())
 	if err != nil || len(nets) > 1 {

@@ -22,11 +22,11 @@ func TestAttachDetach(t *testing.T) {
 	before := r.census()
 	a := r.attach("shared", "c1", shim.AttachRequest{Hostname: "box", Sandbox: "vm://1"})
 	want := netip.MustParsePrefix("192.168.127.2/24")
-	if len(a.IPs) != 1 || a.IPs[0].Address != want || a.IPs[0].Gateway.String() != "192.168.127.1" {
+	if len(a.IPs) != 2 || a.IPs[0].Address != want || a.IPs[0].Gateway.String() != "192.168.127.1" {
 		t.Errorf("ips %v, want %v", a.IPs, want)
 	}
 	if a.Driver != "netstack" || a.Mode != vmnet.Shared || a.MTU != 1500 || a.MaxFrameSize != 1514 || a.Frames != "dgram" ||
-		len(a.Routes) != 1 || a.DNS.Nameservers[0] != "192.168.127.1" || a.Owner != uint32(os.Geteuid()) || a.Sandbox != "vm://1" || a.Hostname != "box" {
+		len(a.Routes) != 2 || a.DNS.Nameservers[0] != "192.168.127.1" || a.Owner != uint32(os.Geteuid()) || a.Sandbox != "vm://1" || a.Hostname != "box" {
 		t.Errorf("attachment %+v", a)
 	}
 	for kind, path := range map[string]string{"unixgram": a.DgramSocketPath, "unix": a.StreamSocketPath} {

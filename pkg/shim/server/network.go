@@ -152,12 +152,6 @@ func admitTo(o *openNetwork, asked shim.NetworkSpec, granted *shim.NetworkSpec, 
 
 // openDriver opens the network with the driver that was asked for.
 func (s *Server) openDriver(ctx context.Context, asked, want shim.NetworkSpec) (*openNetwork, error) {
-	cfg := vmnet.NetworkConfig{
-		Name: want.Name, Mode: want.Mode, Subnet: want.Subnet, Gateway: want.Gateway,
-		Uplink: want.Uplink, MTU: want.MTU, Isolated: want.Isolated, Offload: want.Offload,
-		Layer2: want.IPAM == shim.IPAMNone, Domain: want.DNS.Domain, HostLoopback: want.HostLoopback,
-		Resolvers: resolversOf(want),
-	}
 	var tried error
 	for _, name := range s.candidates(want.Driver) {
 		d := s.cfg.Drivers[name]
@@ -165,9 +159,13 @@ func (s *Server) openDriver(ctx context.Context, asked, want shim.NetworkSpec) (
 			return nil, &shim.Error{Code: shim.CodeUnsupported, Key: "network.driver", Value: name,
 				Message: fmt.Sprintf("network.driver %q: this shim has %q", name, s.driverNames())}
 		}
-		nw, err := d.Open(ctx, cfg)
+		fits, err := withoutIPv6(name, asked, want)
+		if err != nil {
+			return nil, err
+		}
+		nw, err := d.Open(ctx, configOf(fits))
 		if err == nil {
-			return opened(nw, name, asked, want)
+			return opened(nw, name, asked, fits)
 		}
 		tried = errors.Join(tried, err)
 		if !errors.Is(err, vmnet.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
@@ -175,6 +173,15 @@ func (s *Server) openDriver(ctx context.Context, asked, want shim.NetworkSpec) (
 		}
 	}
 	return nil, fmt.Errorf("network %s: %w", want.Name, tried)
+}
+
+func configOf(n shim.NetworkSpec) vmnet.NetworkConfig {
+	return vmnet.NetworkConfig{
+		Name: n.Name, Mode: n.Mode, Subnet: n.Subnet, Gateway: n.Gateway, Subnet6: n.Subnet6,
+		Uplink: n.Uplink, MTU: n.MTU, Isolated: n.Isolated, Offload: n.Offload,
+		Layer2: n.IPAM == shim.IPAMNone, Domain: n.DNS.Domain, HostLoopback: n.HostLoopback,
+		Resolvers: resolversOf(n),
+	}
 }
 
 // candidates are the drivers to try for a name. DriverAuto is the framework

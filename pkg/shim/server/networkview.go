@@ -33,8 +33,9 @@ func (s *Server) networkView(ctx context.Context, group []*attachment) (shim.Net
 	v := shim.Network{NetworkSpec: a.rec.Granted, Attachments: len(group)}
 	if v.DNS = dnsOf(v.NetworkSpec); a.net != nil {
 		v.HostLoopbackAddr, v.HostInterfaces = a.net.info.HostLoopbackAddr, a.net.info.HostInterfaces
+		v.HostLoopbackAddr6 = a.net.info.HostLoopbackAddr6
 	}
-	if v.Gateway.IsValid() && v.Driver == shim.DriverNetstack {
+	if (v.Gateway.IsValid() || v.Subnet6.IsValid()) && v.Driver == shim.DriverNetstack {
 		v.GatewayMAC = vmnet.GatewayMAC(v.Name).String()
 	}
 	if a.net != nil && v.Subnet.IsValid() && v.IPAM == shim.IPAMBuiltin {
@@ -44,6 +45,12 @@ func (s *Server) networkView(ctx context.Context, group []*attachment) (shim.Net
 		}
 		elsewhere := s.ranged(v.Name)
 		v.Leases, v.Free = u.Held+elsewhere, max(u.Free-elsewhere, 0)
+	} else if a.net != nil && v.Subnet6.IsValid() {
+		u, err := s.cfg.Leases.Usage(ctx, a.net.pool6())
+		if err != nil {
+			return v, err
+		}
+		v.Leases, v.Free = u.Held, u.Free
 	}
 	return v, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -117,13 +116,19 @@ func (s *Server) releaseStrays(ctx context.Context, recs []attachmentRecord, dam
 // can be given their addresses.
 func (s *Server) registerLeases(ctx context.Context, recs []attachmentRecord) {
 	for _, r := range recs {
-		if !r.Addr.IsValid() || r.Granted.IPAM == shim.IPAMStatic {
+		if len(r.addrs()) == 0 || r.Granted.IPAM == shim.IPAMStatic {
 			continue
 		}
-		pool := ipam.SubnetPool(r.Granted.Name, r.Granted.Subnet, r.Granted.Gateway)
-		_, err := s.cfg.Leases.Allocate(ctx, ipam.Request{Key: r.Key, Pools: []ipam.Pool{pool}, Want: []netip.Addr{r.Addr.Addr()}, MAC: r.MAC})
+		var pools []ipam.Pool
+		if r.Addr.IsValid() {
+			pools = append(pools, ipam.SubnetPool(r.Granted.Name, r.Granted.Subnet, r.Granted.Gateway))
+		}
+		if r.Addr6.IsValid() {
+			pools = append(pools, pool6(r.Granted))
+		}
+		_, err := s.cfg.Leases.Allocate(ctx, ipam.Request{Key: r.Key, Pools: pools, Want: r.addrs(), MAC: r.MAC})
 		if err != nil {
-			s.problem(fmt.Sprintf("lease %s of attachment %s: %v", r.Addr, r.Key, err))
+			s.problem(fmt.Sprintf("lease %s of attachment %s: %v", r.addrs(), r.Key, err))
 		}
 	}
 }

@@ -30,7 +30,8 @@ type attachmentRecord struct {
 	ipam.Key
 	UUID    uuid.UUID          `json:"uuid"`
 	MAC     string             `json:"mac"`
-	Addr    netip.Prefix       `json:"addr,omitzero"` // the lease; zero at layer 2
+	Addr    netip.Prefix       `json:"addr,omitzero"`  // the IPv4 lease; zero at layer 2 and without IPv4
+	Addr6   netip.Prefix       `json:"addr6,omitzero"` // the IPv6 lease
 	Owner   uint32             `json:"owner"`
 	Created time.Time          `json:"created"`
 	Request shim.AttachRequest `json:"request"` // normalized

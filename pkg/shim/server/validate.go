@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -76,17 +75,18 @@ func normalizeSpec(n *shim.NetworkSpec) error {
 	default:
 		return shim.Invalidf("network.ipam", n.IPAM, "want %q, %q or %q", shim.IPAMBuiltin, shim.IPAMNone, shim.IPAMStatic)
 	}
-	if err := normalizeSubnet(n); err != nil {
-		return err
+	for _, f := range []func(*shim.NetworkSpec) error{normalizeVersions, normalizeSubnet6, normalizeSubnet} {
+		if err := f(n); err != nil {
+			return err
+		}
 	}
 	return normalizeDNS("network.dns", &n.DNS)
 }
 
 func normalizeSubnet(n *shim.NetworkSpec) error {
 	switch {
-	case n.Subnet6.IsValid():
-		return &shim.Error{Code: shim.CodeUnsupported, Key: "network.subnet6", Value: n.Subnet6.String(),
-			Message: fmt.Sprintf("network.subnet6 %q: this shim has no IPv6 yet", n.Subnet6)}
+	case n.IPv4 == shim.IPNone && n.Subnet.IsValid():
+		return shim.Invalidf("network.subnet", n.Subnet.String(), "network.ipv4 is %q, want no subnet", n.IPv4)
 	case !n.Subnet.IsValid() && n.Gateway.IsValid():
 		return shim.Invalidf("network.gateway", n.Gateway.String(), "want network.subnet with it")
 	case !n.Subnet.IsValid():
@@ -180,20 +180,45 @@ func normalizeIPs(r *shim.AttachRequest) error {
 		return nil // normalizeGiven looks at them
 	case r.Network.IPAM == shim.IPAMNone:
 		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "ipam %q is layer 2 only, want no addresses", shim.IPAMNone)
-	case len(r.IPs) > 1:
-		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "want one IPv4 address")
+	case len(r.IPs) > 2:
+		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "want at most one address of each IP version")
 	}
-	a, err := netip.ParseAddr(r.IPs[0])
-	if p, perr := netip.ParsePrefix(r.IPs[0]); perr == nil {
-		a, err = p.Addr(), nil
-		if n := r.Network.Subnet; n.IsValid() && p.Bits() != n.Bits() && p.Bits() != a.BitLen() {
-			return shim.Invalidf("ips", r.IPs[0], "want /%d as network.subnet has", n.Bits())
+	for i := range r.IPs {
+		if err := normalizeIP(r, i); err != nil {
+			return err
 		}
 	}
-	if err != nil || !a.Is4() {
-		return shim.Invalidf("ips", r.IPs[0], "want an IPv4 address, as 192.168.127.9 or 192.168.127.9/24")
+	slices.SortFunc(r.IPs, func(a, b string) int { return netip.MustParseAddr(a).Compare(netip.MustParseAddr(b)) })
+	if len(r.IPs) == 2 && netip.MustParseAddr(r.IPs[0]).Is4() == netip.MustParseAddr(r.IPs[1]).Is4() {
+		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "want at most one address of each IP version")
 	}
-	r.IPs[0] = a.String()
+	return nil
+}
+
+// normalizeIP checks the wanted address i and leaves it without its length.
+func normalizeIP(r *shim.AttachRequest, i int) error {
+	a, err := netip.ParseAddr(r.IPs[i])
+	if p, perr := netip.ParsePrefix(r.IPs[i]); perr == nil {
+		a, err = p.Addr(), nil
+		n, key := r.Network.Subnet, "network.subnet"
+		if a.Is6() {
+			n, key = r.Network.Subnet6, "network.subnet6"
+		}
+		if n.IsValid() && p.Bits() != n.Bits() && p.Bits() != a.BitLen() {
+			return shim.Invalidf("ips", r.IPs[i], "want /%d as %s has", n.Bits(), key)
+		}
+	}
+	version := r.Network.IPv4
+	if a.Is6() {
+		version = r.Network.IPv6
+	}
+	switch {
+	case err != nil || a.Is4In6() || a.Zone() != "":
+		return shim.Invalidf("ips", r.IPs[i], "want an address, as 192.168.127.9 or 192.168.127.9/24")
+	case version == shim.IPNone:
+		return shim.Invalidf("ips", r.IPs[i], "the network does not have this IP version")
+	}
+	r.IPs[i] = a.String()
 	return nil
 }
 

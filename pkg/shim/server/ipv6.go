@@ -1,0 +1,152 @@
+package server
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/vmnet-cni/vmnet/pkg/dhcp"
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// pool6Name tells a network's pool of IPv6 addresses from that of IPv4 ones.
+const pool6Name = "ipv6"
+
+// normalizeVersions checks which IP versions the network has.
+func normalizeVersions(n *shim.NetworkSpec) error {
+	if n.IPv4 == shim.IPManaged {
+		n.IPv4 = ""
+	}
+	if n.IPv6 == shim.IPManaged {
+		n.IPv6 = ""
+	}
+	switch {
+	case n.IPv4 != "" && n.IPv4 != shim.IPNone:
+		return shim.Invalidf("network.ipv4", n.IPv4, "want %q or %q", shim.IPManaged, shim.IPNone)
+	case n.IPv6 != "" && n.IPv6 != shim.IPSLAAC && n.IPv6 != shim.IPNone:
+		return shim.Invalidf("network.ipv6", n.IPv6, "want %q, %q or %q", shim.IPManaged, shim.IPSLAAC, shim.IPNone)
+	case n.IPv4 == shim.IPNone && n.IPv6 == shim.IPNone:
+		return shim.Invalidf("network.ipv6", n.IPv6, "network.ipv4 is %q too; a network without IP is one with ipam %q", n.IPv4, shim.IPAMNone)
+	case (n.IPv4 == shim.IPNone || n.IPv6 == shim.IPSLAAC) && !mayHaveIPv6(*n):
+		return shim.Invalidf("network.ipv6", n.IPv6, "mode %s with ipam %q has no IPv6 of the shim's", n.Mode, n.IPAM)
+	}
+	return nil
+}
+
+func normalizeSubnet6(n *shim.NetworkSpec) error {
+	p := n.Subnet6
+	switch {
+	case !p.IsValid():
+		return nil
+	case !mayHaveIPv6(*n):
+		return unsupported("network.subnet6", p.String(), fmt.Sprintf("mode %s with ipam %q has no IPv6 of the shim's", n.Mode, n.IPAM))
+	case n.IPv6 == shim.IPNone:
+		return shim.Invalidf("network.subnet6", p.String(), "network.ipv6 is %q, want no subnet6", n.IPv6)
+	case !p.Addr().Is6() || p.Addr().Is4In6() || p.Bits() != 64:
+		return shim.Invalidf("network.subnet6", p.String(), "want an IPv6 subnet of 64 bits")
+	case p != p.Masked():
+		return shim.Invalidf("network.subnet6", p.String(), "has host bits, want %s", p.Masked())
+	}
+	return nil
+}
+
+// mayHaveIPv6 reports whether the shim gives IPv6 addresses to a network's guests,
+// if its driver can: not at layer 2, nor where addresses come from elsewhere.
+func mayHaveIPv6(n shim.NetworkSpec) bool {
+	return n.IPAM == shim.IPAMBuiltin && n.Mode != vmnet.Bridged
+}
+
+// withoutIPv6 returns the network as a driver opens it that leaves router
+// advertisements to the shim no more than IPv6 itself: only netstack's gateway has
+// the addresses that they tell.
+func withoutIPv6(driver string, asked, want shim.NetworkSpec) (shim.NetworkSpec, error) {
+	if driver == shim.DriverNetstack || !want.Subnet6.IsValid() {
+		return want, nil
+	}
+	for _, k := range []struct{ key, value string }{
+		{"network.subnet6", prefixText(asked.Subnet6)}, {"network.ipv6", asked.IPv6}, {"network.ipv4", asked.IPv4},
+	} {
+		if k.value != "" {
+			return want, unsupported(k.key, k.value, fmt.Sprintf("driver %s gives guests IPv4 only so far", driver))
+		}
+	}
+	want.Subnet6 = netip.Prefix{}
+	return want, nil
+}
+
+func prefixText(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
+
+// chooseSubnet6 returns the unique local /64 (RFC 4193) of a network: made from
+// its name, so that it is the same after a reinstallation too, unless something
+// else uses that.
+func chooseSubnet6(name string, inUse []netip.Prefix) netip.Prefix {
+	for try := 0; ; try++ {
+		sum := sha256.Sum256([]byte("subnet6\x00" + name + "\x00" + strconv.Itoa(try)))
+		var b [16]byte
+		b[0] = 0xfd
+		copy(b[1:8], sum[:])
+		p := netip.PrefixFrom(netip.AddrFrom16(b), 64)
+		if free := !overlaps(p, inUse); free || try == 100 { // 2^-56 each, but for a route as ::/0
+			return p
+		}
+	}
+}
+
+func overlaps(p netip.Prefix, others []netip.Prefix) bool {
+	for _, o := range others {
+		if o.Bits() > 0 && p.Overlaps(o) {
+			return true
+		}
+	}
+	return false
+}
+
+// gateway6 is the gateway's IPv6 address, zero without IPv6.
+func gateway6(n shim.NetworkSpec) netip.Addr { return vmnet.FirstAddr(n.Subnet6) }
+
+// pool6 is where the network's IPv6 addresses come from.
+func (o *openNetwork) pool6() ipam.Pool { return pool6(o.granted) }
+
+func pool6(n shim.NetworkSpec) ipam.Pool {
+	p := ipam.SubnetPool(n.Name, n.Subnet6, gateway6(n))
+	p.Name = pool6Name
+	return p
+}
+
+// wanted6 is the address that a guest of the network makes by itself, zero where
+// it does not.
+func wanted6(r *attachmentRecord) netip.Addr {
+	mac, err := net.ParseMAC(r.MAC)
+	if err != nil || r.Granted.IPv6 != shim.IPSLAAC {
+		return netip.Addr{}
+	}
+	return dhcp.EUI64(r.Granted.Subnet6, mac)
+}
+
+// stage6 is what answers the guest's DHCPv6 and router solicitations.
+func stage6(a *attachment, mac net.HardwareAddr) (relay.Stage, error) {
+	g, dns := a.rec.Granted, a.dns()
+	cfg := dhcp.ConfigV6{
+		GuestMAC: mac, ServerMAC: vmnet.GatewayMAC(g.Name), Addr: a.rec.Addr6,
+		Router: g.Mode == vmnet.Shared, SLAAC: g.IPv6 == shim.IPSLAAC, Search: dns.Search, MTU: a.ifc.MTU(),
+	}
+	if len(cfg.Search) == 0 && dns.Domain != "" {
+		cfg.Search = []string{dns.Domain}
+	}
+	for _, ns := range dns.Nameservers {
+		if addr, err := netip.ParseAddr(ns); err == nil && addr.Is6() && !addr.Is4In6() && addr.Zone() == "" {
+			cfg.DNS = append(cfg.DNS, addr)
+		}
+	}
+	return dhcp.NewV6(cfg)
+}
