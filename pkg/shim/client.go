@@ -37,7 +37,7 @@ type Client struct {
 	timeout time.Duration
 	http    *http.Client
 	first   atomic.Pointer[net.UnixConn] // of Ensure, for the first request
-	revive  func(context.Context) error // starts a shim when none is there; nil: none
+	revive  func(context.Context) error  // starts a shim when none is there; nil: none
 }
 
 // NewClient returns a client for the shim that listens on the socket addr, a

@@ -7,10 +7,13 @@ import (
 	"path/filepath"
 )
 
+// AttachmentRecords is the directory of the records of attachments.
+func (d Dirs) AttachmentRecords() string { return filepath.Join(d.State, "attachments") }
+
 // AttachmentFile is the path of the record that the shim keeps of an attachment
 // while there is one.
 func (d Dirs) AttachmentFile(network, containerID, ifname string) string {
-	return filepath.Join(d.State, "attachments", Hash(network, containerID, ifname)+".json")
+	return filepath.Join(d.AttachmentRecords(), Hash(network, containerID, ifname)+".json")
 }
 
 // Recorded reports whether the state directory has a record of the attachment.
@@ -27,7 +30,7 @@ func (d Dirs) Recorded(network, containerID, ifname string) (bool, error) {
 // AnyRecorded reports whether the state directory has the record of any
 // attachment.
 func (d Dirs) AnyRecorded() (bool, error) {
-	entries, err := os.ReadDir(filepath.Join(d.State, "attachments"))
+	entries, err := os.ReadDir(d.AttachmentRecords())
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -316,4 +317,62 @@ func TestE2ELibcni(t *testing.T) {
 		}
 		h.clean()
 	}
+}
+
+// STATUS says 50 when no address is left, and nothing when one is again. It
+// writes nothing.
+func TestE2EStatusExhausted(t *testing.T) {
+	h := newHost(t)
+	c := conf(t, "", map[string]any{"shim": nil, "subnet": "10.7.0.0/29"})
+	n := 0
+	for ; n < 8; n++ {
+		if got := h.exec("ADD", fmt.Sprintf("vm%d", n), nil, c); got.code != 0 {
+			if !strings.Contains(got.stdout, `"code":102`) {
+				t.Errorf("ADD %d: %+v", n, got)
+			}
+			break
+		}
+	}
+	before := files(t, h.dir)
+	if got := h.exec("STATUS", "", nil, c); got.code == 0 || !strings.Contains(got.stdout, `"code":50`) || !strings.Contains(got.stdout, "10.7.0.0/29") {
+		t.Errorf("STATUS with %d attachments: %+v", n, got)
+	}
+	if after := files(t, h.dir); !slices.Equal(before, after) {
+		t.Errorf("STATUS changed %v to %v", before, after)
+	}
+	h.must("STATUS", "", nil, strings.Replace(e2eConf, "shared", "other", 1)) // of another network
+	h.must("DEL", "vm0", nil, c)
+	h.must("STATUS", "", nil, c)
+	h.must("ADD", "another", nil, c)
+}
+
+// CHECK sees what happened behind the shim's back, and mends nothing.
+func TestE2ECheckSockets(t *testing.T) {
+	h := newHost(t)
+	out := h.must("ADD", "one", nil, e2eConf)
+	path := result(t, out).Interfaces[0].SocketPath
+	drifts := func(want string) {
+		t.Helper()
+		got := h.exec("CHECK", "one", nil, withPrev(t, out))
+		if got.code == 0 || !strings.Contains(got.stdout, `"code":104`) || !strings.Contains(got.stdout, want) {
+			t.Errorf("CHECK: %+v: want %q", got, want)
+		}
+	}
+	if err := os.Rename(path, path+"x"); err != nil {
+		t.Fatal(err)
+	}
+	drifts("no such file")
+	drifts("no such file")
+	if l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
+		t.Fatal(err)
+	} else {
+		defer l.Close()
+	}
+	drifts("is not the shim's any more")
+	if err := os.Rename(path+"x", path); err != nil {
+		t.Fatal(err)
+	}
+	h.must("CHECK", "one", nil, withPrev(t, out))
+	h.must("DEL", "one", nil, e2eConf)
+	h.clean()
 }
