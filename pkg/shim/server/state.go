@@ -69,11 +69,11 @@ func (r *networkRecord) valid() error {
 // one for each attachment and each network, named by a hash.
 type state struct{ dir string }
 
-func (s state) attachments() string { return filepath.Join(s.dir, "attachments") }
+func (s state) attachments() string { return shim.Dirs{State: s.dir}.AttachmentRecords() }
 func (s state) networks() string    { return filepath.Join(s.dir, "networks") }
 
 func (s state) attachmentFile(k ipam.Key) string {
-	return filepath.Join(s.attachments(), shim.Hash(k.Network, k.ContainerID, k.IfName)+".json")
+	return shim.Dirs{State: s.dir}.AttachmentFile(k.Network, k.ContainerID, k.IfName)
 }
 
 func (s state) networkFile(name string) string {
