@@ -29,7 +29,7 @@ func (s *Server) takeAddress(ctx context.Context, n *network, a *attachment, bef
 // takeLease gets an address of each IP version that the network has: the wanted
 // one, the one of an earlier life, or any.
 func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmentRecord) error {
-	req := ipam.Request{Key: a.rec.Key, Pools: a.pools(), MAC: a.rec.MAC}
+	req := ipam.Request{Key: a.rec.Key, Pools: a.rec.pools(a.net.info.RangeEnd), MAC: a.rec.MAC}
 	for _, ip := range a.rec.Request.IPs {
 		req.Want = append(req.Want, netip.MustParseAddr(ip)) // normalize left addresses only
 	}
@@ -80,30 +80,39 @@ func (r *attachmentRecord) addrs() (list []netip.Addr) {
 	return list
 }
 
-// pools are where the attachment's addresses come from, IPv4 first.
-func (a *attachment) pools() (list []ipam.Pool) {
-	if a.net.granted.Subnet.IsValid() {
-		list = append(list, a.pool())
+// pools are where the attachment's addresses come from, IPv4 first. rangeEnd is
+// NetworkInfo.RangeEnd.
+func (r *attachmentRecord) pools(rangeEnd netip.Addr) (list []ipam.Pool) {
+	if r.Granted.Subnet.IsValid() {
+		list = append(list, ranged4(pool4(r.Granted, rangeEnd), r.Request.Ranges))
 	}
-	if a.net.granted.Subnet6.IsValid() {
-		list = append(list, a.net.pool6())
+	if r.Granted.Subnet6.IsValid() {
+		list = append(list, pool6(r.Granted))
 	}
 	return list
 }
 
-// pool is where the attachment's IPv4 address comes from: the network's pool, or
-// ranges of it. Pools of different ranges have different names, since a pool
-// that changes with every request would be walked each time; an address is
-// unique in the network all the same.
-func (a *attachment) pool() ipam.Pool {
-	p := a.net.pool()
-	if len(a.rec.Request.Ranges) == 0 {
+// pool4 is where a network's IPv4 addresses come from. What a DHCP server of the
+// system may give, those after the gateway up to rangeEnd, is left to it.
+func pool4(n shim.NetworkSpec, rangeEnd netip.Addr) ipam.Pool {
+	p := ipam.SubnetPool(n.Name, n.Subnet, n.Gateway)
+	for a := n.Gateway.Next(); rangeEnd.IsValid() && a.IsValid() && !rangeEnd.Less(a); a = a.Next() {
+		p.Exclude = append(p.Exclude, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return p
+}
+
+// ranged4 is the network's pool p, or ranges of it. Pools of different ranges have
+// different names, since a pool that changes with every request would be walked
+// each time; an address is unique in the network all the same.
+func ranged4(p ipam.Pool, ranges []shim.Range) ipam.Pool {
+	if len(ranges) == 0 {
 		return p
 	}
 	whole := p.Ranges[0]
 	p.Ranges = nil
 	var names []string
-	for _, r := range a.rec.Request.Ranges {
+	for _, r := range ranges {
 		p.Ranges = append(p.Ranges, ipam.Range{Subnet: whole.Subnet, Gateway: whole.Gateway, First: r.First, Last: r.Last})
 		names = append(names, r.First.String()+"-"+r.Last.String())
 	}

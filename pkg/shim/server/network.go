@@ -39,17 +39,8 @@ type openNetwork struct {
 	owner   uint32
 }
 
-// pool is where the network's addresses come from. What a DHCP server of the
-// system may give, those after the gateway up to RangeEnd, is left to it.
-func (o *openNetwork) pool() ipam.Pool {
-	p := ipam.SubnetPool(o.granted.Name, o.granted.Subnet, o.granted.Gateway)
-	if end := o.info.RangeEnd; end.IsValid() {
-		for a := o.info.Gateway.Next(); a.IsValid() && !end.Less(a); a = a.Next() {
-			p.Exclude = append(p.Exclude, netip.PrefixFrom(a, a.BitLen()))
-		}
-	}
-	return p
-}
+// pool is where the network's IPv4 addresses come from.
+func (o *openNetwork) pool() ipam.Pool { return pool4(o.granted, o.info.RangeEnd) }
 
 // acquire returns the network that asked describes, opened if nobody uses it
 // yet. granted holds the choices of an earlier shim, or is nil.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -119,13 +120,9 @@ func (s *Server) registerLeases(ctx context.Context, recs []attachmentRecord) {
 		if len(r.addrs()) == 0 || r.Granted.IPAM == shim.IPAMStatic {
 			continue
 		}
-		var pools []ipam.Pool
-		if r.Addr.IsValid() {
-			pools = append(pools, ipam.SubnetPool(r.Granted.Name, r.Granted.Subnet, r.Granted.Gateway))
-		}
-		if r.Addr6.IsValid() {
-			pools = append(pools, pool6(r.Granted))
-		}
+		// Which addresses the system keeps is known when the network is open; those
+		// of leases are not among them.
+		pools := r.pools(netip.Addr{})
 		_, err := s.cfg.Leases.Allocate(ctx, ipam.Request{Key: r.Key, Pools: pools, Want: r.addrs(), MAC: r.MAC})
 		if err != nil {
 			s.problem(fmt.Sprintf("lease %s of attachment %s: %v", r.addrs(), r.Key, err))

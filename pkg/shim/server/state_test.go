@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 func TestDamagedState(t *testing.T) {
@@ -79,6 +80,13 @@ func TestLostLeaseFile(t *testing.T) {
 	if err := r.Detach(t.Context(), "n", "c1", "eth0"); err != nil {
 		t.Fatal(err)
 	}
+	subnet := b.IPs[0].Address.Masked()
+	ranged := shim.AttachRequest{Network: shim.NetworkSpec{Subnet: subnet}, Ranges: []shim.Range{{First: vmnet.FirstAddr(subnet), Last: b.IPs[0].Address.Addr().Next().Next()}}}
+	r.attach("n", "ranged", ranged)
+	before, err := r.Network(t.Context(), "n")
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.stop()
 	if err := os.Remove(filepath.Join(cfg.Dirs.State, "leases.db")); err != nil {
 		t.Fatal(err)
@@ -87,6 +95,9 @@ func TestLostLeaseFile(t *testing.T) {
 	got, err := r.Attachment(t.Context(), "n", "c2", "eth0")
 	if err != nil || got.IPs[0] != b.IPs[0] {
 		t.Fatalf("%+v, %v, want address %v", got, err, b.IPs)
+	}
+	if after, err := r.Network(t.Context(), "n"); err != nil || after.Leases != before.Leases || after.Free != before.Free {
+		t.Errorf("%d leases, %d free, %v, want %d and %d", after.Leases, after.Free, err, before.Leases, before.Free)
 	}
 	for _, id := range []string{"c3", "c4", "c5"} {
 		if a := r.attach("n", id, shim.AttachRequest{}); a.IPs[0] == b.IPs[0] {
