@@ -196,7 +196,7 @@ var badConfig = []badCase{
 	{name: "key in the wrong case", keys: map[string]any{"Mode": "host"}, code: 2, want: []string{`Mode "host"`}},
 	{name: "two unknown keys", keys: map[string]any{"b": 2, "a": 1}, code: 2, want: []string{"a 1, b 2"}},
 	{name: "unknown key in dns", keys: map[string]any{"dns": raw(`{"servers":[]}`)}, code: 2, want: []string{"dns.servers []"}},
-	{name: "unknown key in shim", keys: map[string]any{"shim": raw(`{"adress":"x"}`)}, code: 2, want: []string{`shim.adress "x"`}},
+	{name: "unknown key in shim", keys: map[string]any{"shim": raw(`{"addr":"x"}`)}, code: 2, want: []string{`shim.addr "x"`}},
 	{name: "unknown key in ipam", keys: map[string]any{"ipam": raw(`{"subnet":"10.0.0.0/24"}`)}, code: 2, want: []string{`ipam.subnet "10.0.0.0/24"`}},
 	{name: "unknown key in guard", keys: map[string]any{"guard": raw(`{"arp":true}`)}, code: 2, want: []string{"guard.arp true"}},
 	{name: "mode unknown", keys: map[string]any{"mode": "nat"}, code: 7, want: []string{`mode "nat"`, "shared, host or bridged"}},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -88,12 +89,12 @@ func (f *fakeShim) reply(what string, do func(*http.Request) any) http.HandlerFu
 		planned := f.fail[what]
 		f.mu.Unlock()
 		var out any = planned
-		switch {
-		case planned == errHang:
+		if errors.Is(planned, errHang) {
 			_, _ = io.Copy(io.Discard, r.Body) // else the server does not see the client leave
 			<-r.Context().Done()
 			return
-		case planned == nil:
+		}
+		if planned == nil {
 			f.mu.Lock()
 			out = do(r)
 			f.mu.Unlock()

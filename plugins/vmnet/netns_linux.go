@@ -6,5 +6,5 @@ import "golang.org/x/sys/unix"
 // (namespaces(7)).
 func isNamespace(path string) bool {
 	var st unix.Statfs_t
-	return unix.Statfs(path, &st) == nil && int64(st.Type) == unix.NSFS_MAGIC
+	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC
 }

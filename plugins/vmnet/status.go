@@ -58,9 +58,10 @@ func (c *call) couldStart(notRunning error) error {
 }
 
 // statusCode is 51 when the shim is there and does not answer: frames do not
-// move then.
+// move then. They do when it is the lease store that does not answer.
 func statusCode(err error) uint {
-	if shim.CodeOf(err) == shim.CodeUnavailable {
+	var e *shim.Error
+	if errors.As(err, &e) && e.Code == shim.CodeUnavailable && e.Key != shim.KeyIPAM {
 		return codeNotReadyLosing
 	}
 	return codeNotReady
