@@ -24,8 +24,10 @@ type netState interface {
 	addRoute(ref, name, dst string) error
 }
 
-func newDomains(k DomainKind, work string) (domains, error) {
-	switch k {
+func newDomains(t *Target, work string) (domains, error) {
+	switch t.Domain {
+	case DomainCustom:
+		return custom{t.Custom}, nil
 	case DomainNetNS:
 		return newNetNS()
 	case DomainOpaque:
@@ -41,3 +43,11 @@ func (none) create(string) (string, error) { return "", fmt.Errorf("isolation do
 func (none) file(string) (string, error)   { return "", fmt.Errorf("isolation domain none") }
 func (none) destroy(string) error          { return nil }
 func (none) state() netState               { return nil }
+
+// custom are the target's own.
+type custom struct{ d Domain }
+
+func (c custom) create(name string) (string, error) { return c.d.Create(name) }
+func (c custom) file(name string) (string, error)   { return c.d.Create(name) }
+func (c custom) destroy(ref string) error           { return c.d.Destroy(ref) }
+func (c custom) state() netState                    { return nil }

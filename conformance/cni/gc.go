@@ -81,15 +81,19 @@ func (p *probe) litter(stale int) *litter {
 
 // evidence reports whether it can be seen that the stale ones go.
 func (p *probe) evidence(l *litter) bool {
-	return len(p.held(l.base)) > 0 || p.target.Domain == DomainOpaque && l.works
+	return len(p.held(l.base)) > 0 || p.outlives() && l.works
 }
+
+// outlives reports whether an attachment is more than what is in its domain, so
+// that CHECK still says yes when that is gone.
+func (p *probe) outlives() bool { return p.domains.state() == nil }
 
 // gone tells what is left of the stale attachments.
 func (p *probe) gone(l *litter) (string, bool) {
 	if !poll(settleLimit/3, func() bool { return len(p.held(l.base)) == 0 }) {
 		return strings.Join(kinds(p.held(l.base)), ", "), false
 	}
-	if p.target.Domain == DomainOpaque && l.works {
+	if p.outlives() && l.works {
 		for _, a := range l.stale {
 			if a.check().exit == 0 {
 				return "an attachment that passes CHECK", false

@@ -44,7 +44,18 @@ func (s *session) take() inventory {
 	for _, name := range descendants(s.token) {
 		inv["process "+name]++
 	}
+	maps.DeleteFunc(inv, func(entry string, _ int) bool { return s.ignored(entry) })
 	return inv
+}
+
+// ignored reports whether one of the target's patterns matches one of the names.
+func (s *session) ignored(names ...string) bool {
+	return slices.ContainsFunc(s.target.Ignore, func(pattern string) bool {
+		return slices.ContainsFunc(names, func(name string) bool {
+			ok, _ := path.Match(pattern, filepath.ToSlash(name))
+			return ok
+		})
+	})
 }
 
 func (s *session) takeFiles(inv inventory, dir string) {
@@ -54,14 +65,9 @@ func (s *session) takeFiles(inv inventory, dir string) {
 			return nil
 		}
 		rel, err := filepath.Rel(dir, name)
-		if err != nil || slices.ContainsFunc(s.target.Ignore, func(p string) bool {
-			full, _ := path.Match(p, filepath.ToSlash(rel))
-			base, _ := path.Match(p, path.Base(filepath.ToSlash(rel)))
-			return full || base
-		}) {
-			return nil
+		if err == nil && !s.ignored(rel, filepath.Base(rel)) {
+			inv["file "+name]++
 		}
-		inv["file "+name]++
 		return nil
 	})
 }

@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -16,8 +18,12 @@ import (
 // built are the programs that the tests execute.
 var built struct{ dir, mutant, double, command string }
 
-// TestMain builds the programs once.
+// TestMain builds the programs once. The test binary is the hooks of vmnet's
+// target too.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && strings.HasPrefix(os.Args[1], "vmnet-") {
+		os.Exit(vmnetHook(os.Args[1]))
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -37,8 +43,8 @@ func run(m *testing.M) (code int, err error) {
 	for out, pkg := range map[string]string{
 		built.mutant: "./internal/mutant/cmd", built.double: "./internal/double/cmd", built.command: "./cmd/cni-conformance",
 	} {
-		if text, err := exec.Command("go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
-			return 1, fmt.Errorf("go build %s: %w: %s", pkg, err, text)
+		if err := build(out, pkg); err != nil {
+			return 1, err
 		}
 	}
 	code = m.Run()
@@ -46,6 +52,13 @@ func run(m *testing.M) (code int, err error) {
 		err = goleak.Find()
 	}
 	return code, err
+}
+
+func build(out, pkg string) error {
+	if text, err := exec.Command("go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w: %s", pkg, err, text)
+	}
+	return nil
 }
 
 // mutantConfig has all that the checks can use.
@@ -65,8 +78,15 @@ func mutantTarget(t *testing.T, fault string) cni.Target {
 	return cni.Target{
 		Plugin: built.mutant, Config: []byte(mutantConfig), Double: built.double,
 		Env:  []string{mutant.DirEnv + "=" + dir, mutant.FaultEnv + "=" + fault},
-		Dirs: []string{dir}, Ignore: []string{"lock", "daemon"},
+		Dirs: []string{dir}, Ignore: []string{"lock", "daemon", "link *"},
 		Drift: built.mutant + " drift", Bad: []string{`{"mtu": "x"}`}, Small: `{"subnet": "10.78.0.0/29"}`,
-		Timeout: 6e9,
+		Timeout: 6 * time.Second,
+	}
+}
+
+func writeFile(t *testing.T, name string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

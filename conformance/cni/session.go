@@ -55,7 +55,7 @@ func newSession(ctx context.Context, t Target) (*session, error) {
 	if s.work, err = os.MkdirTemp("", "cni-conformance-"); err != nil {
 		return nil, err
 	}
-	if s.domains, err = newDomains(t.Domain, s.work); err != nil {
+	if s.domains, err = newDomains(&t, s.work); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	if err := s.findPlugin(); err != nil {

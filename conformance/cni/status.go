@@ -52,6 +52,7 @@ func statusReady(p *probe) {
 			p.ok("ADD without the daemon, of which STATUS said that it is ready", p.attachment(0).add())
 		}
 		p.drift(a, "daemon-start")
+		p.ok("ADD with the daemon again", p.attachment(0).add())
 	}
 	if p.drift(a, "daemon-hang") {
 		o := a.status()

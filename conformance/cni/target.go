@@ -24,7 +24,19 @@ const (
 	DomainNetNS DomainKind = "netns"
 	// DomainNone makes none: checks that need a successful ADD are skipped.
 	DomainNone DomainKind = "none"
+	// DomainCustom is what a target with Custom has.
+	DomainCustom DomainKind = "custom"
 )
+
+// A Domain makes isolation domains of a sort of its own, such as sockets on which
+// the runtime of a machine listens.
+type Domain interface {
+	// Create makes a domain and returns what CNI_NETNS is for it: a path that
+	// exists until Destroy. No two names are the same.
+	Create(name string) (ref string, err error)
+	// Destroy ends a domain. One that has ended already is no error.
+	Destroy(ref string) error
+}
 
 // A Kind says what sort of plugin is judged. Section 2 of the specification
 // knows interface plugins and chained ones; section 4, IPAM plugins.
@@ -58,13 +70,16 @@ type Target struct {
 	Kind Kind
 	// Domain is DomainOpaque, DomainNetNS or DomainNone.
 	Domain DomainKind
+	// Custom, where it is set, makes the isolation domains instead.
+	Custom Domain
 	// IfName is CNI_IFNAME; "eth0".
 	IfName string
 	// Dirs are directories in which the plugin keeps its state. Files in them
 	// are counted around every check.
 	Dirs []string
-	// Ignore has patterns of path.Match for base names, and for paths relative
-	// to Dirs, of files that are no leak.
+	// Ignore has patterns of path.Match for what is no leak: base names of
+	// files, paths relative to Dirs, and whole entries of the accounts, such as
+	// "link *".
 	Ignore []string
 	// Inventory is a shell command that prints one line for each thing that
 	// the plugin holds, such as an attachment of its daemon. Its lines are
@@ -120,6 +135,9 @@ func (t Target) withDefaults() (Target, error) {
 	t.Plugin = abs
 	t.Kind = orElse(t.Kind, KindInterface)
 	t.Domain = orElse(t.Domain, DomainOpaque)
+	if t.Custom != nil {
+		t.Domain = DomainCustom
+	}
 	t.IfName = orElse(t.IfName, "eth0")
 	t.Timeout = orElse(t.Timeout, 30*time.Second)
 	t.Parallel = orElse(t.Parallel, 8)
@@ -127,7 +145,7 @@ func (t Target) withDefaults() (Target, error) {
 	if !slices.Contains([]Kind{KindInterface, KindAdjust, KindIPAM}, t.Kind) {
 		return t, fmt.Errorf("kind %q: want interface, adjust or ipam", t.Kind)
 	}
-	if !slices.Contains([]DomainKind{DomainOpaque, DomainNetNS, DomainNone}, t.Domain) {
+	if t.Custom == nil && !slices.Contains([]DomainKind{DomainOpaque, DomainNetNS, DomainNone}, t.Domain) {
 		return t, fmt.Errorf("domain %q: want opaque, netns or none", t.Domain)
 	}
 	for _, p := range slices.Concat(t.Bad, []string{orElse(t.Small, "{}")}) {

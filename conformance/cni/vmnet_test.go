@@ -1,0 +1,229 @@
+package cni_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/conformance/cni"
+	"github.com/vmnet-cni/vmnet/pkg/handover"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// vmnetConfig is what the plugin of this repository is judged with.
+const vmnetConfig = `{
+  "cniVersion": "1.1.0", "name": "judged", "type": "vmnet", "mode": "shared", "driver": "netstack", "shim": {"timeout": "3s"},
+  "capabilities": {"mac": true, "ips": true, "dns": true, "portMappings": true, "bandwidth": true, "aliases": true, "ipRanges": true}
+}`
+
+// TestVMNet judges the plugin of this repository by the letter, as a machine whose
+// name only the runtime understands and as one whose runtime waits for the frame
+// fd on a socket. Nothing may fail, and nothing may be skipped.
+func TestVMNet(t *testing.T) {
+	bin := t.TempDir()
+	for out, pkg := range map[string]string{"vmnet": "../../plugins/vmnet", "vmnet-shim": "../../cmd/vmnet-shim"} {
+		if err := build(filepath.Join(bin, out), pkg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, domain := range map[string]cni.Domain{"opaque": nil, "socket": &sockets{}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := vmnetTarget(t, bin)
+			if s, ok := domain.(*sockets); ok {
+				s.dir = t.TempDir()
+				target.Custom = s
+				t.Cleanup(s.close)
+			}
+			r, err := cni.Judge(t.Context(), target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, res := range r.Results {
+				if res.Status != cni.Pass {
+					t.Errorf("%s: %s: %s\n%s", res.ID, res.Status, res.Reason, res.Seen)
+				}
+			}
+		})
+	}
+}
+
+func vmnetTarget(t *testing.T, bin string) cni.Target {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "v") // a short path, since sockets are below it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	env := []string{"VMNET_RUNTIME_DIR=" + filepath.Join(dir, "run"), "VMNET_STATE_DIR=" + filepath.Join(dir, "state")}
+	t.Cleanup(func() { stopShim(filepath.Join(dir, "run")) })
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cni.Target{
+		Plugin: filepath.Join(bin, "vmnet"), Config: []byte(vmnetConfig), Env: env, Double: built.double,
+		Dirs: []string{dir}, Ignore: []string{"*.log", "pid", "link *"},
+		Inventory: self + " vmnet-list", Drift: self + " vmnet-drift",
+		Bad:   []string{`{"mtu": "x"}`, `{"mtu": 1}`, `{"subnet": "10.0.0.0/33"}`, `{"mode": "bridge"}`, `{"driver": "x"}`, `{"frames": 1}`},
+		Small: `{"subnet": "192.168.250.0/29"}`, Timeout: 15 * time.Second,
+	}
+}
+
+// sockets are isolation domains whose runtime listens for the frame fd.
+type sockets struct {
+	dir string
+	mu  sync.Mutex // guards open
+	// open are the listeners, by path.
+	open map[string]*handover.Listener
+	wg   sync.WaitGroup
+}
+
+// Create listens.
+func (s *sockets) Create(name string) (string, error) {
+	path := filepath.Join(s.dir, name)
+	l, err := handover.Listen(path)
+	if err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = map[string]*handover.Listener{}
+	}
+	s.open[path] = l
+	s.wg.Go(func() {
+		for {
+			offer, err := l.Accept(context.Background())
+			if err != nil {
+				return
+			}
+			if offer.Accept() == nil {
+				_ = offer.File.Close() // a machine that does not use it
+			}
+		}
+	})
+	return path, nil
+}
+
+// Destroy stops listening.
+func (s *sockets) Destroy(ref string) error {
+	s.mu.Lock()
+	l := s.open[ref]
+	delete(s.open, ref)
+	s.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	return l.Close()
+}
+
+func (s *sockets) close() {
+	s.mu.Lock()
+	for _, l := range s.open {
+		_ = l.Close()
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+}
+
+// vmnetHook is the program behind Inventory and Drift. Its environment says which
+// shim is meant.
+func vmnetHook(role string) int {
+	run := os.Getenv("VMNET_RUNTIME_DIR")
+	c := shim.NewClient(filepath.Join(run, "shim.sock"))
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if role == "vmnet-list" {
+		all, err := c.Attachments(ctx)
+		if err != nil {
+			return 0 // no shim holds nothing
+		}
+		for _, a := range all {
+			fmt.Println(a.Network, a.ContainerID, a.IfName)
+		}
+		return 0
+	}
+	if err := vmnetDrift(ctx, c, filepath.Join(run, "pid")); err != nil {
+		if errors.Is(err, errors.ErrUnsupported) {
+			return 77
+		}
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func vmnetDrift(ctx context.Context, c *shim.Client, pidFile string) error {
+	switch what := os.Getenv("CNI_DRIFT"); what {
+	case "daemon-stop", "daemon-hang":
+		st, err := c.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if what == "daemon-stop" {
+			return killAndWait(ctx, st.PID)
+		}
+		if err := os.WriteFile(pidFile, []byte(strconv.Itoa(st.PID)), 0o600); err != nil {
+			return err
+		}
+		return syscall.Kill(st.PID, syscall.SIGSTOP)
+	case "daemon-start": // the plugin does that
+		return nil
+	case "daemon-resume":
+		raw, err := os.ReadFile(pidFile)
+		if err != nil {
+			return err
+		}
+		pid, err := strconv.Atoi(string(raw))
+		if err != nil {
+			return err
+		}
+		return syscall.Kill(pid, syscall.SIGCONT)
+	case "socket":
+		a, err := c.Attachment(ctx, os.Getenv("CNI_NETWORK"), os.Getenv("CNI_CONTAINERID"), os.Getenv("CNI_IFNAME"))
+		if err != nil {
+			return err
+		}
+		return os.Remove(a.SocketPath)
+	case "interface", "reservation":
+		return c.Detach(ctx, os.Getenv("CNI_NETWORK"), os.Getenv("CNI_CONTAINERID"), os.Getenv("CNI_IFNAME"))
+	}
+	return errors.ErrUnsupported
+}
+
+// killAndWait kills, and waits until the process is gone or but a zombie: one that
+// is dying still accepts connections.
+func killAndWait(ctx context.Context, pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+// stopShim ends the shim that the plugin started, if it still runs.
+func stopShim(run string) {
+	c := shim.NewClient(filepath.Join(run, "shim.sock"))
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if st, err := c.Status(ctx); err == nil {
+		_ = syscall.Kill(st.PID, syscall.SIGKILL)
+	}
+}
