@@ -69,6 +69,8 @@ var (
 	// ErrPermission says that the interface was refused for want of root, of a
 	// signature or of an authorization. It matches fs.ErrPermission.
 	ErrPermission = fmt.Errorf("missing privilege: %w", fs.ErrPermission)
+	// ErrLimit says that the driver has as many interfaces as there may be.
+	ErrLimit = errors.New("limit reached")
 	// ErrClosed says that the interface or network was closed. It matches
 	// net.ErrClosed.
 	ErrClosed = fmt.Errorf("vmnet: %w", net.ErrClosed)

@@ -186,6 +186,8 @@ func toError(err error) *shim.Error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, vmnet.ServiceBusy):
 		code = shim.CodeUnavailable
+	case errors.Is(err, vmnet.ErrLimit):
+		code = shim.CodeExhausted
 	case errors.Is(err, errors.ErrUnsupported):
 		code = shim.CodeUnsupported
 	case errors.Is(err, vmnet.ErrPermission):

@@ -254,6 +254,7 @@ func TestFaultsLeaveNothing(t *testing.T) {
 		{"open unsupported", faulty{open: func(context.Context) error { return errors.ErrUnsupported }}, shim.CodeUnsupported, "unsupported"},
 		{"open busy", faulty{open: func(context.Context) error { return vmnet.ServiceBusy }}, shim.CodeUnavailable, "in use"},
 		{"start", faulty{start: func(context.Context) error { return errors.New("no socket") }}, shim.CodeInternal, "start interface: no socket"},
+		{"start at the limit", faulty{start: func(context.Context) error { return vmnet.ErrLimit }}, shim.CodeExhausted, "limit reached"},
 		{"start invalid", faulty{start: func(context.Context) error { return vmnet.InvalidArgument }}, shim.CodeInvalid, "invalid argument"},
 		{"start hangs", faulty{start: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}, shim.CodeUnavailable, "deadline"},
 	}

@@ -205,7 +205,7 @@ func (d *driver) acquire() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.interfaces >= d.cfg.MaxInterfaces {
-		return fmt.Errorf("%d interfaces: the framework allows no more: %w", d.interfaces, vmnet.Failure)
+		return fmt.Errorf("%d interfaces: the framework allows no more: %w", d.interfaces, vmnet.ErrLimit)
 	}
 	d.interfaces++
 	return nil

@@ -302,7 +302,7 @@ func TestLimit(t *testing.T) {
 			first = dev
 		}
 	}
-	if _, err := n.Start(context.Background(), vmnet.Config{}); err == nil || !strings.HasPrefix(err.Error(), "32 interfaces: ") {
+	if _, err := n.Start(context.Background(), vmnet.Config{}); !errors.Is(err, vmnet.ErrLimit) || !strings.HasPrefix(err.Error(), "32 interfaces: ") {
 		t.Errorf("interface 33: %v", err)
 	}
 	first.Close()
