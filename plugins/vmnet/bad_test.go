@@ -186,6 +186,8 @@ var badStdin = []badCase{
 	{name: "GC with a bad list", verb: "GC", keys: map[string]any{"cni.dev/valid-attachments": "x"}, code: 7, want: []string{`cni.dev/valid-attachments "x"`}},
 	{name: "CHECK without prevResult", verb: "CHECK", code: 7, want: []string{"prevResult is missing"}},
 	{name: "CHECK with foreign prevResult", verb: "CHECK", keys: map[string]any{"prevResult": raw(`{"cniVersion":"1.1.0","interfaces":[{"name":"eth1"}]}`)}, code: 7, want: []string{"prevResult", `"eth0"`}},
+	{name: "prevResult with null", keys: map[string]any{"prevResult": raw(`{"cniVersion":"1.1.0","interfaces":[null]}`)}, code: 7, want: []string{"prevResult", "null in a list"}},
+	{name: "prevResult with null for CHECK", verb: "CHECK", keys: map[string]any{"prevResult": raw(`{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","sandbox":"vm://vm1"}],"ips":[null]}`)}, code: 7, want: []string{"null in a list"}},
 	{name: "prevResult a string", keys: map[string]any{"prevResult": "x"}, code: 7, want: []string{`prevResult "x"`}},
 	{name: "prevResult has the interface", keys: map[string]any{"prevResult": raw(`{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","sandbox":"vm://vm1"}]}`)},
 		code: 100, want: []string{"prevResult", `"eth0"`}},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -74,4 +75,62 @@ func parseAll(stdin []byte, args string) (*config, error) {
 		return nil, err
 	}
 	return c, want.check(c.Spec)
+}
+
+// FuzzIPAM: whatever an IPAM plugin prints, what comes of it is a lease that the
+// network can have, or an error of bounded length.
+func FuzzIPAM(f *testing.F) {
+	for _, s := range []string{
+		goodLease, `{}`, `null`, `[]`, `{"ips":null}`, `{"ips":[null]}`, `{"ips":[{"address":"10.0.0.2/24","gateway":"10.0.0.1"}],"routes":[null]}`,
+		`{"cniVersion":"0.2.0","ip4":{"ip":"10.0.0.2/24","gateway":"10.0.0.1","routes":[{"dst":"0.0.0.0/0"}]}}`, `{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.0.0.2/24"}]}`,
+		`{"ips":[{"address":"::ffff:10.0.0.2/120"}]}`, `{"ips":[{"address":"fd00::2/64"}]}`, `{"ips":[{"address":"10.0.0.2/24","gateway":"fd00::1"}],"dns":{"nameservers":[""]}}`,
+	} {
+		f.Add([]byte(s), "1.1.0", "", false)
+		f.Add([]byte(s), "0.4.0", "10.0.0.0/24", true)
+	}
+	f.Fuzz(func(t *testing.T, out []byte, version, subnet string, loopback bool) {
+		res, err := decodeIPAM(out, version)
+		if err != nil {
+			return
+		}
+		spec := shim.NetworkSpec{IPAM: shim.IPAMStatic, HostLoopback: loopback}
+		if p, err := netip.ParsePrefix(subnet); err == nil && wantSubnet(p) == "" {
+			spec.Subnet = p
+		}
+		l, err := newLease(res, "ipam x")
+		if err == nil {
+			err = l.fit(&spec, "ipam x")
+		}
+		if err != nil {
+			if msg := err.Error(); msg == "" || len(msg) > 1024+10*len(out) {
+				t.Fatalf("message of %d bytes", len(msg))
+			}
+			return
+		}
+		a := l.Addr.Addr()
+		if !a.Is4() || l.Addr.Masked() != spec.Subnet || wantSubnet(spec.Subnet) != "" || a == spec.Gateway || !spec.Subnet.Contains(spec.Gateway) {
+			t.Fatalf("accepted %+v for %+v", l, spec)
+		}
+	})
+}
+
+// FuzzValidateFile: every file is judged, with one line for each problem.
+func FuzzValidateFile(f *testing.F) {
+	for _, s := range []string{
+		`{"cniVersion":"1.1.0","name":"n","plugins":[{"type":"vmnet"}]}`, `{"cniVersion":"1.1.0","name":"n","type":"vmnet","ipam":{"type":"x"}}`,
+		`{"cniVersions":["1.0.0"],"name":"n","plugins":[{"type":"vmnet","runtimeConfig":{},"capabilities":{"x":true}},null]}`, `[]`, ``, "{\n,",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file := checkFile(data, "/nonexistent")
+		for _, err := range file.errs {
+			if err.Error() == "" {
+				t.Fatal("a problem without a text")
+			}
+		}
+		if len(file.errs) == 0 && (file.name == "" || file.version == "") {
+			t.Fatalf("good, with name %q and version %q", file.name, file.version)
+		}
+	})
 }

@@ -127,6 +127,9 @@ func decodeIPAM(out []byte, said string) (*types100.Result, error) {
 		top["cniVersion"], _ = json.Marshal(said) // a string
 		out, _ = json.Marshal(top)                // of what was just decoded
 	}
+	if err := noNulls(out); err != nil {
+		return nil, err
+	}
 	res, err := create.Create(head.CNIVersion, out)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -18,7 +19,11 @@ func prevResult(c *config) (*types100.Result, error) {
 	if c.PrevResult == nil {
 		return nil, nil
 	}
-	res, err := create.Create(c.CNIVersion, c.PrevResult)
+	err := noNulls(c.PrevResult)
+	var res types.Result
+	if err == nil {
+		res, err = create.Create(c.CNIVersion, c.PrevResult)
+	}
 	if err != nil {
 		return nil, errorf(codeConfig, "prevResult %s: want a result of cniVersion %s: %w", show(c.PrevResult), c.CNIVersion, err)
 	}
@@ -27,6 +32,21 @@ func prevResult(c *config) (*types100.Result, error) {
 		return nil, errorf(codeConfig, "prevResult: %w", err)
 	}
 	return prev, nil
+}
+
+// noNulls refuses a result with null in its lists, of which the CNI library makes
+// pointers that it then follows.
+func noNulls(raw []byte) error {
+	var lists struct{ Interfaces, IPs, Routes []*json.RawMessage }
+	if err := json.Unmarshal(raw, &lists); err != nil {
+		return err
+	}
+	for _, list := range [][]*json.RawMessage{lists.Interfaces, lists.IPs, lists.Routes} {
+		if slices.Contains(list, nil) {
+			return errors.New("null in a list")
+		}
+	}
+	return nil
 }
 
 // findInterface returns the interface of e in res, or nil.
