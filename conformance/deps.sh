@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Install what tests and demos need beyond Go: deps.sh vm|all.
 #   vm   QEMU, busybox and a small Linux kernel for the real guest
-#   all  that, and clang with blocks for the library with vmnet.framework's ABI
+#   all  that, and clang with blocks for the library with vmnet.framework's ABI,
+#        and etcd for the store that a fleet shares
 # As root on Debian and its kin it installs; elsewhere it prints the one command
 # and says what is left out. It never fails for that: the tests say what they
 # skip and why.
@@ -25,6 +26,21 @@ fetch_kernel() {
   rm -rf "$tmp"
 }
 
+# etcd too is only unpacked: Debian's etcd-server starts a service that listens
+# on this machine, now and at every boot. Its tests look there (VMNET_ETCD_DIR).
+fetch_etcd() {
+  local tmp dir=${VMNET_ETCD_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmnet/etcd}
+  command -v etcd >/dev/null && return 0
+  [ -x "$dir/usr/bin/etcd" ] && return 0
+  tmp=$(mktemp -d)
+  if (cd "$tmp" && apt-get download -q etcd-server >/dev/null && mkdir -p "$dir" && dpkg -x ./*.deb "$dir"); then
+    echo "deps: etcd is in $dir"
+  else
+    echo "deps: etcd-server: cannot be fetched; the tests with etcd are left out" >&2
+  fi
+  rm -rf "$tmp"
+}
+
 case "$(uname -s)" in
 Linux)
   if ! command -v apt-get >/dev/null; then
@@ -42,6 +58,7 @@ Linux)
     apt-get update -q >/dev/null
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >/dev/null
   fi
+  [ "${1:-all}" = vm ] || fetch_etcd
   [ "$(uname -m)" = x86_64 ] || { echo "deps: the real guest is x86-64 only so far; left out" >&2; exit 0; }
   fetch_kernel
   ;;

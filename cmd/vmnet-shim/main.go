@@ -60,6 +60,6 @@ root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.`,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newList(), newInspect(), newRun(), newVersion())
+	root.AddCommand(newServe(), newList(), newInspect(), newLeases(), newRun(), newVersion())
 	return root
 }

@@ -8,8 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
-	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,15 +17,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/vmnet-cni/vmnet/pkg/ipam"
-	"github.com/vmnet-cni/vmnet/pkg/ipam/boltstore"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/shim/server"
 )
-
-// leasesWait is how long a starting shim waits for the lease file of one that
-// is just leaving.
-const leasesWait = 15 * time.Second
 
 // serveFlags are the flags of "serve".
 type serveFlags struct {
@@ -34,6 +28,7 @@ type serveFlags struct {
 	logLevel string
 	idleExit time.Duration
 	limits   server.Limits
+	store    storeFlags
 }
 
 func newServe() *cobra.Command {
@@ -61,6 +56,7 @@ brings them back.`,
 	fl.IntVar(&f.limits.Attachments, "max-attachments", 1024, "most attachments at once")
 	fl.IntVar(&f.limits.Networks, "max-networks", 256, "most networks at once")
 	fl.IntVar(&f.limits.Connections, "max-connections", 256, "most connections to the API at once; more wait")
+	f.store.register(fl)
 	return cmd
 }
 
@@ -97,25 +93,26 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 	}
 	defer l.Close() // after Serve it is closed already
 	drivers, problems := newDrivers(log)
-	store, err := boltstore.Open(filepath.Join(dirs.State, "leases.db"), boltstore.Config{
-		Timeout: leasesWait,
-		OnDamage: func(d boltstore.Damage) {
-			problems = append(problems, fmt.Sprintf("lease file %s was damaged (%v) and is now %s", d.Path, d.Err, d.SavedAs))
-		},
-	})
+	store, err := f.store.open(dirs, log)
 	if err != nil {
 		return err
 	}
-	leases := ipam.New(store, ipam.Config{})
-	defer func() { err = errors.Join(err, leases.Close()) }()
+	defer func() { err = errors.Join(err, store.leases.Close()) }()
 	s, err := server.New(ctx, server.Config{
-		Dirs: dirs, Drivers: drivers, Leases: leases, InUse: hostPrefixes, Log: log, Version: version,
-		IdleExit: f.idleExit, OtherUsers: f.group != "", KeepSocket: kept, Limits: f.limits, Problems: problems,
+		Dirs: dirs, Drivers: drivers, Leases: store.leases, InUse: hostPrefixes, Log: log, Version: version,
+		IdleExit: f.idleExit, OtherUsers: f.group != "", KeepSocket: kept, Limits: f.limits, Problems: append(problems, store.problems...),
 	})
 	if err != nil {
 		return err
 	}
 	log.WithField("socket", shim.ListenPath(l)).WithField("pid", os.Getpid()).WithField("version", version).Info("serving")
+	if store.back != nil {
+		ctx, stop := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer stop()
+		wg.Go(func() { store.reclaim(ctx, s.ReclaimLeases, log) })
+	}
 	return s.Serve(ctx, l)
 }
 

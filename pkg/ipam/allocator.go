@@ -135,6 +135,14 @@ func (a *Allocator) Release(ctx context.Context, key Key) error {
 	return opError("release", key.String(), a.release(ctx, key))
 }
 
+// ReleaseOf is Release for a lease that belongs to another machine, for operators
+// who know that the machine does not use it any more.
+func (a *Allocator) ReleaseOf(ctx context.Context, machine string, key Key) error {
+	other := *a
+	other.machine = machine
+	return other.Release(ctx, key)
+}
+
 func (a *Allocator) release(ctx context.Context, key Key) error {
 	if err := key.check(); err != nil {
 		return err

@@ -36,7 +36,7 @@ var (
 // An OpError says which operation on which object did not succeed, and why.
 // Every method of Allocator returns its errors as one.
 type OpError struct {
-	Op     string // "allocate", "release", "lookup", "list", "usage", "forget"
+	Op     string // "allocate", "release", "lookup", "list", "usage", "forget", "ready"
 	Object string // a Key or a network as text; "" for all networks
 	Err    error
 }

@@ -27,6 +27,15 @@ func (a *Allocator) lookup(ctx context.Context, key Key) (lease Lease, err error
 	return lease, nil
 }
 
+// Ready returns nil if the store answers.
+func (a *Allocator) Ready(ctx context.Context) error {
+	err := a.store.Transact(ctx, ReadOnly, func(tx Tx) error {
+		_, err := tx.Get(TablePools, textKey("", ""))
+		return err
+	})
+	return opError("ready", "", err)
+}
+
 // List returns the leases of a network, or of all networks when network is "",
 // in the order of their keys.
 func (a *Allocator) List(ctx context.Context, network string) ([]Lease, error) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -43,6 +44,12 @@ func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmen
 		req.Want = before.addrs()
 	}
 	lease, err := s.cfg.Leases.Allocate(ctx, req)
+	if before != nil && errors.Is(err, ipam.ErrUnavailable) {
+		// What the attachment held is still its own; ReclaimLeases sees to it.
+		a.rec.Addr, a.rec.Addr6 = before.Addr, before.Addr6
+		s.problem(fmt.Sprintf("lease of attachment %s is not confirmed: %v", a.rec.Key, err))
+		return nil
+	}
 	if err != nil {
 		return leaseError(err)
 	}

@@ -59,6 +59,10 @@ func (s *Server) getNetwork(w http.ResponseWriter, r *http.Request, who caller) 
 			return writeJSONBody(w, http.StatusOK, n)
 		}
 	}
+	// Who asks wants to know whether it can have attachments.
+	if err := s.cfg.Leases.Ready(r.Context()); err != nil {
+		return err
+	}
 	return noNetwork(name)
 }
 

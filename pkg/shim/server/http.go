@@ -39,6 +39,8 @@ func (s *Server) routes() []route {
 		{"GET", network + "/serialization", s.getSerialization},
 		{"POST", network + "/gc", s.postGC},
 		{"GET", v1 + "/attachments", s.getAttachments},
+		{"GET", v1 + "/leases", s.getLeases},
+		{"DELETE", network + "/leases/{containerID}/{ifname}", s.deleteLease},
 		{"PUT", attachment, s.putAttachment},
 		{"GET", attachment, s.getAttachment},
 		{"DELETE", attachment, s.deleteAttachment},
@@ -184,6 +186,8 @@ func toError(err error) *shim.Error {
 	}
 	code := shim.CodeInternal
 	switch {
+	case errors.Is(err, ipam.ErrUnavailable):
+		return &shim.Error{Code: shim.CodeUnavailable, Key: shim.KeyIPAM, Message: text}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, vmnet.ServiceBusy):
 		code = shim.CodeUnavailable
 	case errors.Is(err, vmnet.ErrLimit):
@@ -214,6 +218,8 @@ func leaseError(err error) error {
 		e.Code, e.Key = shim.CodeExhausted, "network.subnet"
 	case errors.Is(err, ipam.ErrConflict):
 		e.Code, e.Key = shim.CodeConflict, "ips"
+	case errors.Is(err, ipam.ErrUnavailable):
+		e.Code, e.Key = shim.CodeUnavailable, shim.KeyIPAM
 	case errors.Is(err, ipam.ErrInvalid):
 		e.Code, e.Key = shim.CodeInvalid, "network.subnet"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

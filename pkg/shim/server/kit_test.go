@@ -72,12 +72,14 @@ func config(d shim.Dirs) server.Config {
 
 // serve runs a shim until ctx is done.
 func serve(ctx context.Context, cfg server.Config, l *net.UnixListener) (err error) {
-	store, err := boltstore.Open(filepath.Join(cfg.Dirs.State, "leases.db"), boltstore.Config{NoSync: true})
-	if err != nil {
-		return errors.Join(err, l.Close())
+	if cfg.Leases == nil {
+		store, err := boltstore.Open(filepath.Join(cfg.Dirs.State, "leases.db"), boltstore.Config{NoSync: true})
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		cfg.Leases = ipam.New(store, ipam.Config{})
+		defer func() { err = errors.Join(err, cfg.Leases.Close()) }()
 	}
-	cfg.Leases = ipam.New(store, ipam.Config{})
-	defer func() { err = errors.Join(err, cfg.Leases.Close()) }()
 	s, err := server.New(ctx, cfg)
 	if err != nil {
 		return errors.Join(err, l.Close())

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
@@ -95,12 +96,16 @@ func (s *Server) releaseStrays(ctx context.Context, recs []attachmentRecord, dam
 		known[r.Key] = true
 	}
 	leases, err := s.cfg.Leases.List(ctx, "")
+	if errors.Is(err, ipam.ErrUnavailable) { // attachments come back all the same
+		s.problem(fmt.Sprintf("leases without attachments are not looked for: %v", err))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	for _, l := range leases {
 		switch {
-		case known[l.Key]:
+		case known[l.Key], !s.cfg.Leases.Owns(l):
 		case damaged:
 			s.problem(fmt.Sprintf("lease %s of %s has no attachment; it may be that of a damaged state file", l.Addr(), l.Key))
 		default:
@@ -117,17 +122,24 @@ func (s *Server) releaseStrays(ctx context.Context, recs []attachmentRecord, dam
 // can be given their addresses.
 func (s *Server) registerLeases(ctx context.Context, recs []attachmentRecord) {
 	for _, r := range recs {
-		if len(r.addrs()) == 0 || r.Granted.IPAM == shim.IPAMStatic {
-			continue
-		}
-		// Which addresses the system keeps is known when the network is open; those
-		// of leases are not among them.
-		pools := r.pools(netip.Addr{})
-		_, err := s.cfg.Leases.Allocate(ctx, ipam.Request{Key: r.Key, Pools: pools, Want: r.addrs(), MAC: r.MAC})
-		if err != nil {
-			s.problem(fmt.Sprintf("lease %s of attachment %s: %v", r.addrs(), r.Key, err))
+		if err := s.registerLease(ctx, r); err != nil {
+			s.problem(err.Error())
 		}
 	}
+}
+
+func (s *Server) registerLease(ctx context.Context, r attachmentRecord) error {
+	if len(r.addrs()) == 0 || r.Granted.IPAM == shim.IPAMStatic {
+		return nil
+	}
+	// Which addresses the system keeps is known when the network is open; those
+	// of leases are not among them.
+	pools := r.pools(netip.Addr{})
+	_, err := s.cfg.Leases.Allocate(ctx, ipam.Request{Key: r.Key, Pools: pools, Want: r.addrs(), MAC: r.MAC})
+	if err != nil {
+		return fmt.Errorf("lease %s of attachment %s: %w", r.addrs(), r.Key, err)
+	}
+	return nil
 }
 
 // clearSockets removes the sockets of attachments that are no more, which a
