@@ -11,7 +11,7 @@ BENCHTIME ?= 1s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: build demo demo-vm test deps lint race vmnet-matrix fuzz cross bench sign clean help
+.PHONY: build demo demo-vm test deps conformance lint race vmnet-matrix fuzz cross bench sign clean help
 
 build: ## build bin/vmnet (the CNI plugin) and bin/vmnet-shim
 	@mkdir -p $(BIN)
@@ -33,6 +33,10 @@ deps: ## install what the tests need beyond Go (as root on Debian; elsewhere say
 test: build ## every test that can run here; installs what it needs as root on Debian
 	@./conformance/deps.sh all
 	./conformance/test.sh $(TESTFLAGS)
+
+conformance: build ## judge the plugin, and the reference plugins, by the letter of the CNI spec
+	@./conformance/deps.sh all
+	$(GO) test -count=1 -timeout 15m -v -run '^(TestVMNet|TestGolden)$$' ./conformance/cni
 
 race: ## the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 ./conformance/test.sh -race $(TESTFLAGS)
