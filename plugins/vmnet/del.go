@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -26,18 +27,44 @@ func del(c *call) (output, error) {
 }
 
 func (c *call) detach() error {
-	client, err := c.ensureForCleanup(func(d shim.Dirs) (bool, error) {
+	recorded := func(d shim.Dirs) (bool, error) {
 		return d.Recorded(c.conf.Name, c.env.ContainerID, c.env.IfName)
-	})
-	if err != nil || client == nil {
+	}
+	return c.cleanUp(recorded, func(client *shim.Client) error {
+		err := client.Detach(c.ctx, c.conf.Name, c.env.ContainerID, c.env.IfName)
+		if shim.CodeOf(err) == shim.CodeNotFound {
+			err = nil
+		}
 		return err
+	})
+}
+
+// How often a request is made again when the shim ends under it, and how long
+// its end may take each time.
+const (
+	cleanUpTries = 5
+	cleanUpPause = 20 * time.Millisecond
+)
+
+// cleanUp makes a request of a shim, if one is needed. A shim that is just ending
+// still takes connections, and answers none of them: then everything begins
+// again, until it is gone and the next one can start.
+func (c *call) cleanUp(recorded func(shim.Dirs) (bool, error), do func(*shim.Client) error) error {
+	for try := 1; ; try++ {
+		client, err := c.ensureForCleanup(recorded)
+		if err != nil || client == nil {
+			return err
+		}
+		err = errors.Join(do(client), client.Close())
+		if shim.CodeOf(err) != shim.CodeUnavailable || c.ctx.Err() != nil || try == cleanUpTries {
+			return err
+		}
+		select {
+		case <-time.After(cleanUpPause):
+		case <-c.ctx.Done():
+			return err
+		}
 	}
-	defer client.Close()
-	err = client.Detach(c.ctx, c.conf.Name, c.env.ContainerID, c.env.IfName)
-	if shim.CodeOf(err) == shim.CodeNotFound {
-		err = nil
-	}
-	return err
 }
 
 // ensureForCleanup returns a client, or nil when no shim runs and none is

@@ -376,3 +376,31 @@ func TestE2ECheckSockets(t *testing.T) {
 	h.must("DEL", "one", nil, e2eConf)
 	h.clean()
 }
+
+// DEL and GC that meet a shim in the moment of its death do their work with the
+// next one.
+func TestE2EDelWhileShimDies(t *testing.T) {
+	h := newHost(t)
+	for i := range 12 {
+		h.must("ADD", "one", nil, e2eConf)
+		s, err := h.client.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			h.must("DEL", "one", nil, e2eConf)
+		} else {
+			h.must("GC", "", nil, conf(t, "", map[string]any{"shim": nil, "cni.dev/valid-attachments": raw("[]")}))
+		}
+		h.client.Close()
+		h.must("ADD", "two", nil, e2eConf) // so that a shim runs
+		if ids := h.attached(); !slices.Equal(ids, []string{"two"}) {
+			t.Fatalf("attachments: %v", ids)
+		}
+		h.must("DEL", "two", nil, e2eConf)
+	}
+	h.clean()
+}

@@ -17,14 +17,11 @@ func gc(c *call) (output, error) {
 }
 
 func (c *call) gcShim() error {
-	client, err := c.ensureForCleanup(shim.Dirs.AnyRecorded)
-	if err != nil || client == nil {
+	return c.cleanUp(shim.Dirs.AnyRecorded, func(client *shim.Client) error {
+		deleted, err := client.GC(c.ctx, c.conf.Name, *c.conf.Valid)
+		for _, d := range deleted {
+			c.log.note("deleted %s/%s", d.ContainerID, d.IfName)
+		}
 		return err
-	}
-	defer client.Close()
-	deleted, err := client.GC(c.ctx, c.conf.Name, *c.conf.Valid)
-	for _, d := range deleted {
-		c.log.note("deleted %s/%s", d.ContainerID, d.IfName)
-	}
-	return err
+	})
 }

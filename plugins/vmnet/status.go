@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -23,6 +25,10 @@ func status(c *call) (output, error) {
 	return output{}, err
 }
 
+// statusPatience is how long STATUS waits for the shim, whatever shim.timeout
+// says: runtimes ask every few seconds.
+const statusPatience = 2 * time.Second
+
 func (c *call) shimStatus() error {
 	client, err := c.ensure(false)
 	if errors.Is(err, shim.ErrNotRunning) {
@@ -32,8 +38,12 @@ func (c *call) shimStatus() error {
 		return errorf(statusCode(err), "%w", err)
 	}
 	defer client.Close()
-	n, err := client.Network(c.ctx, c.conf.Name)
+	ctx, cancel := context.WithTimeout(c.ctx, statusPatience)
+	defer cancel()
+	n, err := client.Network(ctx, c.conf.Name)
 	switch {
+	case errors.Is(err, shim.ErrNotRunning): // it has just ended
+		return c.couldStart(err)
 	case shim.CodeOf(err) == shim.CodeNotFound:
 		return nil // nothing uses it yet
 	case err != nil:
