@@ -1,6 +1,7 @@
 package cni_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,6 +34,12 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
+	// Most of the time a judgement waits, for time limits and for the plugin, so
+	// more of them than there are processors run at once.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		return 1, err
+	}
 	if built.dir, err = os.MkdirTemp("", "cnitest"); err != nil {
 		return 1, err
 	}

@@ -13,6 +13,7 @@ import (
 // TestFaultless: the plugin without a fault passes every check, and none is
 // skipped, so that none is blind for want of an opportunity.
 func TestFaultless(t *testing.T) {
+	t.Parallel()
 	r, err := cni.Judge(t.Context(), mutantTarget(t, ""))
 	if err != nil {
 		t.Fatal(err)

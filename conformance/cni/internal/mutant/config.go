@@ -108,7 +108,10 @@ func (c *call) checkVersion(v verb, spoken *string) error {
 		*spoken = said
 	}
 	c.version = said
-	late := indexOf(said) < indexOf(v.since) && !(fault("V04-gate") && c.command == "CHECK")
+	late := indexOf(said) < indexOf(v.since)
+	if fault("V04-gate") && c.command == "CHECK" {
+		late = false
+	}
 	if indexOf(said) < 0 || late {
 		if fault("I04") {
 			return failf(7, "cniVersion %q", said)

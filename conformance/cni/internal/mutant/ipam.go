@@ -111,7 +111,11 @@ func (c *call) delegateAdd() (ipamResult, error) {
 	if none {
 		err = failf(7, "the IPAM plugin gives no address")
 	}
-	if err != nil && !fault("A11") && !(none && fault("J06-del")) {
+	undo := err != nil && !fault("A11")
+	if none && fault("J06-del") {
+		undo = false
+	}
+	if undo {
 		_, _ = c.delegate("DEL") // the error is the ADD's
 	}
 	return res, err

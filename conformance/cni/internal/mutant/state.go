@@ -104,17 +104,17 @@ func (c *call) litter(name string) {
 	_ = os.WriteFile(c.file(fmt.Sprintf("litter-%s-%d", name, os.Getpid())), nil, 0o600)
 }
 
-// allocate finds a free address: one of want, where any are wanted.
+// allocate finds a free address: the first of want, where any are wanted.
 func (c *call) allocate(want []netip.Addr) (netip.Addr, error) {
 	taken := map[netip.Addr]bool{}
 	for _, r := range records(c.network()) {
 		taken[r.IP] = true
 	}
-	for _, ip := range want {
-		if taken[ip] {
-			return ip, failf(101, "address %s is taken", ip)
+	if len(want) > 0 {
+		if taken[want[0]] {
+			return want[0], failf(101, "address %s is taken", want[0])
 		}
-		return ip, nil
+		return want[0], nil
 	}
 	first := c.conf.Subnet.Masked().Addr().Next() // the gateway
 	for ip := first.Next(); c.conf.Subnet.Contains(ip.Next()); ip = ip.Next() {
