@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type image struct {
 	busybox  string // path on the host
 	modules  []module
 	steps    []Step
+	programs []string // paths on the host
 	dhcp     bool
 	lifetime time.Duration
 }
@@ -47,6 +49,13 @@ func (m image) write(w io.Writer) error {
 	// The kernel opens it for init before anything is mounted.
 	c.char("dev/console", 5, 1)
 	c.file("bin/busybox", 0o755, busybox)
+	for _, path := range m.programs {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		c.file("bin/"+filepath.Base(path), 0o755, data)
+	}
 	c.file("init", 0o755, initScript)
 	c.file("vmnet/lease", 0o755, leaseScript)
 	if m.dhcp {

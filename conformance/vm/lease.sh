@@ -2,7 +2,7 @@
 # udhcpc(8) calls this with what the lease says in its environment.
 case "$1" in
 deconfig)
-	ip addr flush dev eth0
+	ip -4 addr flush dev eth0 # IPv6 needs its link-local address
 	;;
 bound | renew)
 	[ -z "$mtu" ] || ip link set eth0 mtu "$mtu"

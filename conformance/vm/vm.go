@@ -30,6 +30,9 @@ type Config struct {
 	NoDHCP bool
 	// Steps are done in order once the guest has its address.
 	Steps []Step
+	// Programs are put into the guest's /bin, under the names that they have on the
+	// host. They need no dynamic linker.
+	Programs []string
 	// Log gets the console as it comes. Nil: nobody.
 	Log io.Writer
 	// Lifetime is when the guest powers off whatever it does. Zero: 5 minutes.
@@ -134,7 +137,7 @@ func (cfg *Config) initramfs() (path string, err error) {
 	}
 	w := bufio.NewWriter(f)
 	err = image{
-		busybox: cfg.Busybox, modules: modules, steps: cfg.Steps, dhcp: !cfg.NoDHCP, lifetime: cfg.Lifetime,
+		busybox: cfg.Busybox, modules: modules, steps: cfg.Steps, programs: cfg.Programs, dhcp: !cfg.NoDHCP, lifetime: cfg.Lifetime,
 	}.write(w)
 	if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
 		os.Remove(f.Name())

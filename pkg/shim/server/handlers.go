@@ -106,7 +106,7 @@ func (s *Server) putAttachment(w http.ResponseWriter, r *http.Request, who calle
 	if !created {
 		return writeJSONBody(w, http.StatusOK, s.view(a))
 	}
-	s.logOf(k).WithField("mac", a.rec.MAC).WithField("addr", a.rec.Addr.String()).
+	s.logOf(k).WithField("mac", a.rec.MAC).WithField("addr", texts(a.rec.addrs())).
 		WithField("took", time.Since(start).Round(time.Microsecond).String()).Info("attached")
 	return writeJSONBody(w, http.StatusCreated, s.view(a))
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/vmnet-cni/vmnet/pkg/dhcp"
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
@@ -84,6 +85,20 @@ func prefixText(p netip.Prefix) string {
 		return ""
 	}
 	return p.String()
+}
+
+// subnetsText is the subnets of a network, for the log.
+func subnetsText(n shim.NetworkSpec) string {
+	return strings.TrimSpace(prefixText(n.Subnet) + " " + prefixText(n.Subnet6))
+}
+
+// texts joins addresses, for the log.
+func texts(addrs []netip.Addr) string {
+	var list []string
+	for _, a := range addrs {
+		list = append(list, a.String())
+	}
+	return strings.Join(list, " ")
 }
 
 // chooseSubnet6 returns the unique local /64 (RFC 4193) of a network: made from

@@ -126,7 +126,7 @@ func (s *Server) openLocked(ctx context.Context, n *network, asked shim.NetworkS
 	n.open = o
 	s.mu.Unlock()
 	s.cfg.Log.WithField("network", n.name).WithField("driver", o.granted.Driver).
-		WithField("subnet", o.granted.Subnet.String()).Info("network opened")
+		WithField("subnet", subnetsText(o.granted)).Info("network opened")
 	return nil
 }
 
