@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -43,13 +42,11 @@ func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmen
 	if before != nil && (before.Addr.IsValid() || before.Addr6.IsValid()) {
 		req.Want = before.addrs()
 	}
-	lease, err := s.cfg.Leases.Allocate(ctx, req)
-	if before != nil && errors.Is(err, ipam.ErrUnavailable) {
-		// What the attachment held is still its own; ReclaimLeases sees to it.
+	if before != nil && s.unconfirmed { // what it held is still its own
 		a.rec.Addr, a.rec.Addr6 = before.Addr, before.Addr6
-		s.problem(fmt.Sprintf("lease of attachment %s is not confirmed: %v", a.rec.Key, err))
 		return nil
 	}
+	lease, err := s.cfg.Leases.Allocate(ctx, req)
 	if err != nil {
 		return leaseError(err)
 	}

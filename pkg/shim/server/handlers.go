@@ -50,6 +50,10 @@ func (s *Server) getNetwork(w http.ResponseWriter, r *http.Request, who caller) 
 	if err := shim.CheckNetwork(name); err != nil {
 		return err
 	}
+	// Who asks wants to know whether it can have attachments.
+	if err := s.leasesReady(r.Context()); err != nil {
+		return err
+	}
 	for _, group := range networksOf(s.visible(who)) {
 		if group[0].rec.Network == name {
 			n, err := s.networkView(r.Context(), group)
@@ -58,10 +62,6 @@ func (s *Server) getNetwork(w http.ResponseWriter, r *http.Request, who caller) 
 			}
 			return writeJSONBody(w, http.StatusOK, n)
 		}
-	}
-	// Who asks wants to know whether it can have attachments.
-	if err := s.cfg.Leases.Ready(r.Context()); err != nil {
-		return err
 	}
 	return noNetwork(name)
 }

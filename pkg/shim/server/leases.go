@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
@@ -35,6 +36,21 @@ func (s *Server) getLeases(w http.ResponseWriter, r *http.Request, who caller) e
 		})
 	}
 	return writeJSONBody(w, http.StatusOK, list)
+}
+
+// readyWait is how long a lease store may take that is ready: less than the
+// plugin's STATUS waits for the shim.
+const readyWait = time.Second
+
+// leasesReady returns an error of key ipam if the lease store does not answer.
+func (s *Server) leasesReady(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	err := s.cfg.Leases.Ready(bounded)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = fmt.Errorf("leases: no answer within %s: %w", readyWait, ipam.ErrUnavailable)
+	}
+	return err
 }
 
 // deleteLease releases a lease without an attachment. Only who may change

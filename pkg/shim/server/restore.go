@@ -38,10 +38,16 @@ func (s *Server) restore(ctx context.Context) error {
 		return err
 	}
 	s.problem(problems...)
-	if err := s.releaseStrays(ctx, recs, len(problems) > 0); err != nil {
-		return err
+	if err := s.leasesReady(ctx); errors.Is(err, ipam.ErrUnavailable) {
+		// Attachments come back all the same; ReclaimLeases sees to their leases.
+		s.unconfirmed = true
+		s.cfg.Log.WithError(err).Warn("leases are not confirmed")
+	} else {
+		if err := s.releaseStrays(ctx, recs, len(problems) > 0); err != nil {
+			return err
+		}
+		s.registerLeases(ctx, recs)
 	}
-	s.registerLeases(ctx, recs)
 	if err := s.clearSockets(recs); err != nil {
 		return err
 	}
@@ -96,10 +102,6 @@ func (s *Server) releaseStrays(ctx context.Context, recs []attachmentRecord, dam
 		known[r.Key] = true
 	}
 	leases, err := s.cfg.Leases.List(ctx, "")
-	if errors.Is(err, ipam.ErrUnavailable) { // attachments come back all the same
-		s.problem(fmt.Sprintf("leases without attachments are not looked for: %v", err))
-		return nil
-	}
 	if err != nil {
 		return err
 	}

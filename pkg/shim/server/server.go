@@ -40,6 +40,8 @@ type Server struct {
 	problems []string
 	making   int // attachments being made
 	active   int // requests under way
+
+	unconfirmed bool // the lease store was away at the start; set by restore only
 	leaving  bool
 	idle     *time.Timer   // runs while there is nothing to do; nil without IdleExit
 	idled    chan struct{} // gets a token when idle has run out
