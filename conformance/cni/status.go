@@ -93,7 +93,7 @@ func statusCheap(p *probe) {
 	a.mustAdd()
 	before := p.take()
 	var status, version []time.Duration
-	for range 10 {
+	for range 5 {
 		o := a.status()
 		if !p.ok("STATUS", o) {
 			return

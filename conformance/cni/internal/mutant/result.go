@@ -135,7 +135,7 @@ func check(c *call) (any, error) {
 		return nil, nil
 	case !ok:
 		return nil, failf(3, "%s/%s is unknown", c.id, c.ifname)
-	case fault("C01") && time.Since(r.At) < time.Second:
+	case fault("C01") && time.Since(r.At) < 3*time.Second:
 		return nil, failf(11, "not yet")
 	case fault("J10") && c.top["ipam"] == nil:
 		return nil, failf(7, "ipam is missing")

@@ -92,7 +92,7 @@ func (c *call) write(r record) error {
 		if err != nil {
 			return err
 		}
-		time.Sleep(30 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		_, err = f.Write(raw)
 		return errors.Join(err, f.Close())
 	}

@@ -64,11 +64,11 @@ func (c *call) mayAdd() error {
 		}
 	}
 	if fault("A10") {
-		for _, r := range c.everywhere() {
-			if r.ID == c.id {
-				return failf(11, "%s is busy in another network", c.id)
-			}
+		f, err := os.OpenFile(c.file("one-"+hash(c.id)), os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return failf(11, "%s is busy in another network", c.id)
 		}
+		_ = f.Close()
 	}
 	return nil
 }
@@ -97,12 +97,12 @@ func (c *call) delegateFailed(err error) error {
 // faultyPauses widens windows, for faults that need one.
 func (c *call) faultyPauses() {
 	if fault("A09") {
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 	}
 	if fault("E13") { // a reservation that only the record knows
 		name := c.file(fmt.Sprintf("reservation-%d", os.Getpid()))
 		_ = os.WriteFile(name, nil, 0o600)
-		time.Sleep(30 * time.Millisecond)
+		time.Sleep(60 * time.Millisecond)
 		_ = os.Remove(name)
 	}
 	if fault("E12") {
@@ -208,7 +208,7 @@ func status(c *call) (any, error) {
 		_ = os.Remove(c.file("status-seen"))
 	}
 	if fault("T04") {
-		time.Sleep(400 * time.Millisecond)
+		time.Sleep(900 * time.Millisecond)
 	}
 	if fault("T04-write") {
 		c.litter("status")
