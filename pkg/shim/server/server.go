@@ -32,6 +32,8 @@ type Server struct {
 	choosing ctxLock // one choice of a subnet at a time
 	unlock   func()  // gives the state directory back
 
+	unconfirmed bool // the lease store was away at the start; set by restore only
+
 	mu       sync.Mutex // guards the rest; see the package comment
 	nets     map[string]*network
 	atts     map[ipam.Key]*attachment
@@ -40,8 +42,6 @@ type Server struct {
 	problems []string
 	making   int // attachments being made
 	active   int // requests under way
-
-	unconfirmed bool // the lease store was away at the start; set by restore only
 	leaving  bool
 	idle     *time.Timer   // runs while there is nothing to do; nil without IdleExit
 	idled    chan struct{} // gets a token when idle has run out
