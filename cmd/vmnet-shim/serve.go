@@ -73,6 +73,7 @@ func newLog(cmd *cobra.Command, level string) (*logrus.Logger, error) {
 }
 
 func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) {
+	raiseProcs()
 	// Every socket and file is private until it is given to somebody.
 	unix.Umask(0o077)
 	if err := closeInherited(f.listenFD); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ const relayEnv = "VMNET_TEST_RELAY"
 // beRelay is the relay in Go, as a process. It ends when the guest closes fd 3's
 // other end, or is killed.
 func beRelay(offload bool) error {
+	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0))) // as the shim does
 	d, err := framework.New(framework.Config{Library: os.Getenv(framework.LibraryEnv)})
 	if err != nil {
 		return err
