@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 // Judge makes the checks of target with these IDs, or all when none are given,
 // and returns what came of each. Its error says that the target cannot be judged
 // at all; a plugin that fails is none.
-func Judge(ctx context.Context, target Target, ids ...string) (*Report, error) {
+func Judge(ctx context.Context, target Target, ids ...string) (r *Report, err error) {
 	checks, err := selected(ids)
 	if err != nil {
 		return nil, err
@@ -20,15 +21,13 @@ func Judge(ctx context.Context, target Target, ids ...string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := s.report()
+	defer func() { err = errors.Join(err, s.close()) }()
+	r = s.report()
 	for i := range checks {
 		r.Results = append(r.Results, s.perform(&checks[i]))
 		if ctx.Err() != nil {
 			break
 		}
-	}
-	if err := s.close(); err != nil {
-		return nil, err
 	}
 	return r, ctx.Err()
 }

@@ -171,12 +171,12 @@ func vmnetDrift(ctx context.Context, c *shim.Client, pidFile string) error {
 			return err
 		}
 		if what == "daemon-stop" {
-			return killAndWait(ctx, st.PID)
+			return signalled(ctx, st.PID, syscall.SIGKILL, "Z")
 		}
 		if err := os.WriteFile(pidFile, []byte(strconv.Itoa(st.PID)), 0o600); err != nil {
 			return err
 		}
-		return syscall.Kill(st.PID, syscall.SIGSTOP)
+		return signalled(ctx, st.PID, syscall.SIGSTOP, "T")
 	case "daemon-start": // the plugin does that
 		return nil
 	case "daemon-resume":
@@ -201,15 +201,15 @@ func vmnetDrift(ctx context.Context, c *shim.Client, pidFile string) error {
 	return errors.ErrUnsupported
 }
 
-// killAndWait kills, and waits until the process is gone or but a zombie: one that
-// is dying still accepts connections.
-func killAndWait(ctx context.Context, pid int) error {
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+// signalled sends a signal and waits until the process is in that state of
+// proc(5), or gone: until then it may still answer.
+func signalled(ctx context.Context, pid int, sig syscall.Signal, state string) error {
+	if err := syscall.Kill(pid, sig); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil || strings.Contains(string(stat), ") Z ") {
+		if err != nil || strings.Contains(string(stat), ") "+state+" ") {
 			return nil
 		}
 		time.Sleep(time.Millisecond)
