@@ -132,9 +132,12 @@ func (s *Store) attempts(ctx context.Context, batch []*call, extra []guard) (err
 	if err := s.connect(ctx); err != nil {
 		return nil, s.storeError(err)
 	}
-	snap := s.snapshot(ctx)
+	var snap *snapshot
 	wait := firstWait
 	for n := 1; ; n++ {
+		if snap == nil {
+			snap = s.snapshot(ctx)
+		}
 		var cs changes
 		cs, errs, err = apply(snap, batch)
 		if err == nil && len(cs) == 0 {
@@ -156,14 +159,17 @@ func (s *Store) attempts(ctx context.Context, batch []*call, extra []guard) (err
 		default:
 			return nil, s.storeError(err)
 		}
-		if snap = fresh; snap == nil || n > 1 {
+		snap = fresh
+		if n == fairAfter && len(cs) > 0 {
+			defer s.turn(ctx, cs.first())()
+			snap = nil // the turn took a while
+			continue
+		}
+		if snap == nil || n > 1 {
 			if !sleep(ctx, mrand.N(wait)) {
 				return nil, s.storeError(fmt.Errorf("%d attempts, and others were faster each time: %w", n, ctx.Err()))
 			}
 			wait = min(2*wait, lastWait)
-		}
-		if snap == nil {
-			snap = s.snapshot(ctx)
 		}
 	}
 }

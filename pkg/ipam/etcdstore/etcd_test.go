@@ -54,7 +54,7 @@ func (p *proc) start() {
 	}
 	defer func() { _ = log.Close() }() // the child has its own
 	cmd := exec.Command(p.args[0], p.args[1:]...)
-	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, p.dir
+	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.SysProcAttr = log, log, p.dir, procAttr()
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ const DefaultPrefix = "/vmnet/ipam/1/"
 //	a/MACHINE                      there while the machine's shim lives
 //	h/MACHINE                      there while the machine may hold leases
 //	m/MACHINE                      there as long as the machine holds leases
+//	t/NETWORK NUL LEASE            who waits to write the network; see turn
 //	reaper                         who frees the leases of dead machines
 //
 // so that all records of a network share one prefix, for etcd's access rules,
@@ -40,6 +41,7 @@ func (l layout) heldAll() string            { return l.prefix + "h/" }
 func (l layout) held(m string) string       { return l.heldAll() + m }
 func (l layout) machines() string           { return l.prefix + "m/" }
 func (l layout) machine(m string) string    { return l.machines() + m }
+func (l layout) queue(n string) string      { return l.prefix + "t/" + n + "\x00" }
 func (l layout) reaper() string             { return l.prefix + "reaper" }
 
 // network returns the network of an ipam key.

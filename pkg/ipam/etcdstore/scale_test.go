@@ -36,7 +36,7 @@ func TestScale(t *testing.T) {
 	f.watched()
 	f.listed()
 	f.restart(min(machines, 1000))
-	for _, wide := range []int{1, 4, 16, 64} {
+	for _, wide := range []int{1, 4, 16, 64, 256} {
 		f.contend(wide)
 	}
 }
