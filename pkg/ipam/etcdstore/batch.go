@@ -165,7 +165,8 @@ func (s *Store) attempts(ctx context.Context, batch []*call, extra []guard) (err
 			snap = nil // the turn took a while
 			continue
 		}
-		if snap == nil || n > 1 {
+		// Whose turn it is does not wait: who comes new must not always be faster.
+		if n > 1 && n < fairAfter || snap == nil {
 			if !sleep(ctx, mrand.N(wait)) {
 				return nil, s.storeError(fmt.Errorf("%d attempts, and others were faster each time: %w", n, ctx.Err()))
 			}

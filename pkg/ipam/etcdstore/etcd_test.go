@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -168,4 +169,11 @@ func prefixes() func() string {
 		n++
 		return fmt.Sprintf("/test/%d/", n)
 	}
+}
+
+// spread tells how long operations took.
+func spread(times []time.Duration) string {
+	times = slices.Sorted(slices.Values(times))
+	at := func(p int) time.Duration { return times[(len(times)-1)*p/100].Round(10 * time.Microsecond) }
+	return fmt.Sprintf("p50 %s, p99 %s, most %s", at(50), at(99), at(100))
 }

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -105,13 +104,6 @@ func TestRaceMachine(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%s: %d allocations in %s, %s; %+v", name, raceEach, time.Since(begin).Round(time.Millisecond), spread(times), s.Counters())
-}
-
-// spread tells how long operations took.
-func spread(times []time.Duration) string {
-	times = slices.Sorted(slices.Values(times))
-	at := func(p int) time.Duration { return times[(len(times)-1)*p/100].Round(10 * time.Microsecond) }
-	return fmt.Sprintf("p50 %s, p99 %s, most %s", at(50), at(99), at(100))
 }
 
 // loadTimeout is long enough for the choice of a new leader.
