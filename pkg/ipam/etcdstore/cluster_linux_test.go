@@ -28,6 +28,7 @@ const (
 // TestCluster runs TestInCluster in a network and a mount namespace of its own,
 // so that all that it makes is gone with it.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	require.Root(t)
 	require.NetNS(t)
 	require.Tool(t, "etcd")

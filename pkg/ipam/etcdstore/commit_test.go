@@ -25,6 +25,7 @@ func request(id string, p ipam.Pool) ipam.Request {
 
 // TestLostAnswer loses the answer of a commit in every way it can be lost.
 func TestLostAnswer(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
 	prefix := prefixes()
 	for _, c := range []struct {
@@ -49,6 +50,7 @@ func TestLostAnswer(t *testing.T) {
 // TestConflict has stores of several processes change the same records: none of
 // their changes may be lost, also those that only a scan would notice.
 func TestConflict(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
 	const stores, each = 3, 20
 	var wg sync.WaitGroup
@@ -96,6 +98,7 @@ func TestConflict(t *testing.T) {
 // TestLarge makes transactions that are larger than what etcd takes as one list
 // of operations.
 func TestLarge(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
 	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}, Timeout: 30 * time.Second})
 	ready(t, s)
@@ -128,6 +131,7 @@ func TestLarge(t *testing.T) {
 // TestNarrowed lets a pool forget many released addresses at once, since it does
 // not give them any more.
 func TestNarrowed(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
 	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}, Timeout: 30 * time.Second})
 	ready(t, s)

@@ -59,6 +59,7 @@ func raw(t testing.TB, endpoint string) *clientv3.Client {
 // TestDeadMachine kills a machine: its leases stay for the grace, and are then
 // released by another, and its addresses stay sticky.
 func TestDeadMachine(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
 	const ttl, grace = 2 * time.Second, 2 * time.Second
 	ctx := context.Background()
@@ -116,6 +117,7 @@ func TestDeadMachine(t *testing.T) {
 
 // TestReplaced opens a machine twice: the second has it, the first may not write.
 func TestReplaced(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
 	ctx := context.Background()
 	_, first, events := machine(t, endpoint, "a", 3*time.Second, time.Minute)
@@ -141,6 +143,7 @@ func TestReplaced(t *testing.T) {
 
 // TestRejoin lets a machine's grace pass while it is cut off.
 func TestRejoin(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
 	ctx := context.Background()
 	s, a, events := machine(t, endpoint, "a", 3*time.Second, time.Minute)
@@ -162,6 +165,7 @@ func TestRejoin(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
 	s, a, _ := machine(t, endpoint, "a", 0, 0)
 	_, b, _ := machine(t, endpoint, "b", 0, 0)

@@ -76,6 +76,7 @@ func freePort(t *testing.T) string {
 
 // TestSecure uses a cluster that wants certificates and a password.
 func TestSecure(t *testing.T) {
+	t.Parallel()
 	dir := fastDir(t)
 	ca, cert, key := certificates(t, dir)
 	endpoint := "https://" + freePort(t)

@@ -9,6 +9,7 @@ import (
 )
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
 	prefix := prefixes()
 	ready(t, open(t, etcdstore.Config{Endpoints: []string{endpoint}}))
