@@ -35,7 +35,7 @@ func playShim(role string) int {
 	}
 	fmt.Fprintln(starts, os.Getpid())
 	if role == "hang" {
-		select {}
+		time.Sleep(time.Hour) // the test kills it; a bare select is a deadlock to the runtime
 	}
 	l, err := net.FileListener(os.NewFile(3, "listener"))
 	if err != nil {

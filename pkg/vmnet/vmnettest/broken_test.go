@@ -94,7 +94,7 @@ func (n *brokenNetwork) Start(ctx context.Context, cfg vmnet.Config) (vmnet.Devi
 	return n.device(d), nil
 }
 
-// deaf loses every hundredth event.
+// deaf loses every third event.
 type deaf struct {
 	vmnet.Device
 	calls int
@@ -105,7 +105,7 @@ func (d *deaf) SetEventHandler(fn func()) error {
 		return d.Device.SetEventHandler(nil)
 	}
 	return d.Device.SetEventHandler(func() {
-		if d.calls++; d.calls%100 != 0 {
+		if d.calls++; d.calls%3 != 0 {
 			fn()
 		}
 	})
