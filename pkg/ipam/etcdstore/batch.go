@@ -181,10 +181,6 @@ func (s *Store) snapshot(ctx context.Context) *snapshot {
 	return snap
 }
 
-// maxGather bounds the rounds of gather. An allocation wants records that depend
-// on others it read four times in a row.
-const maxGather = 8
-
 // maxRounds bounds how often apply runs the functions to find out what they want.
 // An allocation wants records that depend on others it read four times in a row.
 const maxRounds = 8

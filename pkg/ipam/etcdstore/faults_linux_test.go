@@ -17,8 +17,6 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/ipam/ipamtest"
 )
 
-var errUnavailable = ipam.ErrUnavailable
-
 const roleMachine = "machine" // a machine that allocates; see TestRaceMachine
 
 // The race: each machine makes so many allocations, so many at a time.

@@ -124,18 +124,17 @@ func (f *fleet) watched() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var n atomic.Int64
-	begin := time.Now()
 	done := make(chan error, 1)
 	go func() { done <- s.Watch(ctx, "small", func(etcdstore.Change) { n.Add(1) }) }()
 	there := f.next.Load() * guests
 	took := waitFor(f.t, "the watch has the leases there are", time.Minute, func() bool { return n.Load() >= there })
 	f.t.Logf("watch: %d leases that there are after %s", there, took.Round(time.Millisecond))
-	begin = time.Now()
+	begin := time.Now()
 	f.machineOf("watched", make([]time.Duration, guests))
 	waitFor(f.t, "the watch has the new ones", time.Minute, func() bool { return n.Load() >= there+guests })
 	f.t.Logf("watch: %d changes after %s", guests, time.Since(begin).Round(time.Millisecond))
 	cancel()
-	<-done
+	_ = <-done // ctx's
 }
 
 // listed times a listing of all leases.
