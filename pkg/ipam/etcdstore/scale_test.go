@@ -2,6 +2,7 @@ package etcdstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -134,7 +135,9 @@ func (f *fleet) watched() {
 	waitFor(f.t, "the watch has the new ones", time.Minute, func() bool { return n.Load() >= there+guests })
 	f.t.Logf("watch: %d changes after %s", guests, time.Since(begin).Round(time.Millisecond))
 	cancel()
-	_ = <-done // ctx's
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		f.t.Error(err)
+	}
 }
 
 // listed times a listing of all leases.
