@@ -1,4 +1,4 @@
-// Block runtime as a client of vmnet.framework sees it (fact sheet section 5.3).
+// Block runtime as a client of vmnet.framework sees it (clang's Block ABI, libclosure).
 //
 // On macOS these symbols come from libsystem_blocks under the libSystem
 // umbrella; here from Debian's BlocksRuntime, on which libvmnet depends, so that
@@ -7,7 +7,7 @@
 // Availability comments in all headers of this directory have one form, so that
 // a test can read them: one declaration a line, ending in
 //     /* macos VERSION [deprecated VERSION] [type XPCTYPE] [in WHERE] [extra] */
-// "extra" marks what the fact sheet does not list but its families imply.
+// "extra" marks what no source spells out but its family implies.
 #ifndef LIBVMNET_BLOCK_H
 #define LIBVMNET_BLOCK_H
 

@@ -1,5 +1,5 @@
-// The part of libdispatch that a client of vmnet.framework needs (fact sheet
-// section 5.2). Form of the availability comments: see block.h.
+// The part of libdispatch that a client of vmnet.framework needs (man
+// pages dispatch(3)). Form of the availability comments: see block.h.
 #ifndef LIBVMNET_DISPATCH_H
 #define LIBVMNET_DISPATCH_H
 

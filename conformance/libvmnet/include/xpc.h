@@ -1,5 +1,5 @@
-// The part of libxpc that a client of vmnet.framework needs (fact sheet section
-// 5.1). Form of the availability comments: see block.h.
+// The part of libxpc that a client of vmnet.framework needs (man page
+// xpc(3)). Form of the availability comments: see block.h.
 //
 // Rules as in the real library: setters copy; getters of a dictionary or an
 // array return borrowed values; a getter of another type than the value's gives
