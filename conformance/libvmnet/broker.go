@@ -32,8 +32,8 @@ func StartBroker(t testing.TB, lib Library, env ...string) string {
 		t.Fatalf("start broker: %v", err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 		os.RemoveAll(dir)
 	})
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {

@@ -38,12 +38,12 @@ func play(t *testing.T, lib libvmnet.Library, broker, name string, args ...strin
 	if err := r.cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
-	t.Cleanup(func() { r.cmd.Process.Kill(); r.cmd.Wait() })
-	timer := time.AfterFunc(30*time.Second, func() { r.cmd.Process.Kill() })
+	t.Cleanup(func() { _ = r.cmd.Process.Kill(); _ = r.cmd.Wait() })
+	timer := time.AfterFunc(30*time.Second, func() { _ = r.cmd.Process.Kill() })
 	defer timer.Stop()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		r.cmd.Wait()
+		_ = r.cmd.Wait()
 		t.Fatalf("%s: %v\n%s", name, err, &r.errs)
 	}
 	r.said = strings.TrimSpace(line)
@@ -92,7 +92,7 @@ func TestBrokerLogicalNetwork(t *testing.T) {
 	if err := owner.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	owner.cmd.Wait()
+	_ = owner.cmd.Wait()
 	eventually(t, func() error {
 		cmd := exec.Command(lib.Tests, "role_late", owner.said)
 		cmd.Env = cleanEnv(broker)

@@ -232,7 +232,7 @@ func TestReceiveRefuses(t *testing.T) {
 				if tt.more != "" {
 					sendRaw(a, tt.more, tt.later)
 				}
-				a.CloseWrite()
+				_ = a.CloseWrite()
 			}()
 			_, f, err := handover.Receive(testContext(t), b)
 			if err == nil {
@@ -245,7 +245,7 @@ func TestReceiveRefuses(t *testing.T) {
 			if tt.name != "cut short" && !errors.Is(err, handover.ErrProtocol) {
 				t.Errorf("error %v does not wrap ErrProtocol", err)
 			}
-			b.CloseWrite()
+			_ = b.CloseWrite()
 			reply, _ := io.ReadAll(a)
 			if !strings.Contains(string(reply), `{"error":`) {
 				t.Errorf("answer = %q: want an error", reply)
@@ -294,7 +294,7 @@ func TestSendAnswers(t *testing.T) {
 			a, b := conns(t)
 			go func() {
 				sendRaw(b, tt.answer, nil)
-				b.CloseWrite()
+				_ = b.CloseWrite()
 			}()
 			err := handover.Send(testContext(t), a, sample(), guest)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -325,7 +325,7 @@ func TestTimeouts(t *testing.T) {
 		t.Errorf("Receive of nothing: %v: want the context's error", err)
 	}
 	b.Close()
-	if _, _, err := handover.Receive(testContext(t), a); err != io.EOF && !errors.Is(err, unix.ECONNRESET) {
+	if _, _, err := handover.Receive(testContext(t), a); !errors.Is(err, io.EOF) && !errors.Is(err, unix.ECONNRESET) {
 		t.Errorf("Receive from a closed peer: %v: want io.EOF", err)
 	}
 }
