@@ -38,8 +38,8 @@ func (r *Relay) Attach(p Port, via string) {
 	r.admit(p, via, nil, true)
 }
 
-// admit makes the port p the peer in the place of over, or of anyone, and serves
-// it. Otherwise it closes p and returns false.
+// admit makes the port p the peer in a free place, in that of over, or of anyone,
+// and serves it. Otherwise it closes p and returns false.
 func (r *Relay) admit(p Port, via string, over *peer, anyone bool) bool {
 	if a, ok := p.(accountant); ok {
 		a.countInto(&r.fromGuest.drops, r.cfg.PeerWait)
@@ -52,14 +52,16 @@ func (r *Relay) admit(p Port, via string, over *peer, anyone bool) bool {
 	return false
 }
 
-// replace makes np the peer, if over is the peer now or whoever is, closes the
-// old one and tells of both. serve, if any, runs in a goroutine from then on.
+// replace makes np the peer, if nobody is the peer now, or over, or whoever is,
+// closes the old one and tells of both. That the place is free counts even when
+// over was there: its reader may have noticed the end in the meantime. serve, if
+// any, runs in a goroutine from then on.
 func (r *Relay) replace(np, over *peer, anyone bool, serve func()) bool {
 	r.events.Lock()
 	defer r.events.Unlock()
 	r.mu.Lock()
 	old := r.peer.Load()
-	if r.closed || !anyone && old != over {
+	if r.closed || !anyone && old != nil && old != over {
 		r.mu.Unlock()
 		return false
 	}
