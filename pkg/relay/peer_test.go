@@ -185,10 +185,14 @@ func TestPeerDeath(t *testing.T) {
 				}
 			}
 			g.wantEvents(t, "+"+kind, "-"+kind)
-			if err := g.far.Write(frame(60, 1)); err != nil {
-				t.Fatal(err)
-			}
-			wantDrop(t, g.toGuest, relay.ReasonNoPeer, 1)
+			// A pump that was at work when the peer went may still have it in hand:
+			// the frame that it takes then is lost to the peer that is gone.
+			eventually(t, "a drop for no-peer", func() bool {
+				if err := g.far.Write(frame(60, 1)); err != nil {
+					t.Fatal(err)
+				}
+				return g.toGuest().Drops[relay.ReasonNoPeer.String()] > 0
+			})
 		})
 	}
 }
