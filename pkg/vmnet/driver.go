@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/google/uuid"
 )
@@ -129,6 +130,11 @@ type Config struct {
 	UUID uuid.UUID
 	// MAC is the guest's address, unicast. Nil: made from UUID.
 	MAC net.HardwareAddr
+	// Files are what the interface's FileHolder told before, by the same names,
+	// when it is started again by a process that took over from another. The
+	// device owns them all, also when Start fails; it closes those that it has no
+	// use for.
+	Files map[string]*os.File
 }
 
 // Info is what an interface was given.
@@ -150,6 +156,18 @@ type Info struct {
 	// HostInterfaces names what the host sees of this interface (a tap), where
 	// the system tells.
 	HostInterfaces []string
+}
+
+// A FileHolder is a device with descriptors that can outlive this process, for
+// the process that starts the interface again: a tap, listening sockets. It is an
+// ability that the devices of some drivers have.
+type FileHolder interface {
+	// Files returns the descriptors by names of at most 64 bytes [a-zA-Z0-9.-].
+	// They stay the device's: a caller that keeps one duplicates it at once.
+	Files() map[string]*os.File
+	// OnFiles has fn called, without locks held, after the set has changed. nil
+	// ends the calls.
+	OnFiles(fn func())
 }
 
 // A Forwarder forwards ports of the host to a guest. It is an ability that the
