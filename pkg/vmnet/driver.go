@@ -135,6 +135,10 @@ type Config struct {
 	// device owns them all, also when Start fails; it closes those that it has no
 	// use for.
 	Files map[string]*os.File
+	// Tap says that the guest is to have the tap itself (see TapHolder). The frames
+	// of such a device never pass ReadBatch and WriteBatch. Drivers whose devices
+	// are no TapHolder ignore it.
+	Tap bool
 }
 
 // Info is what an interface was given.
