@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,17 +15,42 @@ import (
 	"time"
 
 	"github.com/vmnet-cni/vmnet/conformance/cni"
+	"github.com/vmnet-cni/vmnet/conformance/libvmnet"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
-// vmnetConfig is what the plugin of this repository is judged with.
-const vmnetConfig = `{
-  "cniVersion": "1.1.0", "name": "judged", "type": "vmnet", "mode": "shared", "driver": "netstack", "shim": {"timeout": "3s"},
-  "capabilities": {"mac": true, "ips": true, "dns": true, "portMappings": true, "bandwidth": true, "aliases": true, "ipRanges": true}
-}`
+// A driverCase is a driver that the plugin of this repository is judged over.
+type driverCase struct {
+	name, driver string
+	capabilities string                    // more of them, as JSON members
+	env          func(*testing.T) []string // of the plugin, and so of the shim that it starts
+}
 
-// TestVMNet judges the plugin of this repository by the letter, as a machine whose
+// drivers are those that need no privilege. Driver vmnet is over libvmnet, as macOS
+// 26 has it, with logical networks, and as releases before it. Its gateway is the
+// system's and knows no names, so that there are no aliases.
+func drivers() []driverCase {
+	list := []driverCase{{name: "netstack", driver: "netstack", capabilities: `, "aliases": true`}}
+	for name, release := range map[string]int{"vmnet-26": 260000, "vmnet-15": 150000} {
+		list = append(list, driverCase{name: name, driver: "vmnet", env: func(t *testing.T) []string {
+			lib := libvmnet.Build(t, libvmnet.Config{Release: release})
+			return append(slices.Clip(lib.Env), libvmnet.PathEnv+"="+lib.Path)
+		}})
+	}
+	return list
+}
+
+// config is what the plugin is judged with.
+func (d driverCase) config() []byte {
+	return fmt.Appendf(nil, `{
+  "cniVersion": "1.1.0", "name": "judged", "type": "vmnet", "mode": "shared", "driver": %q, "shim": {"timeout": "3s"},
+  "capabilities": {"mac": true, "ips": true, "dns": true, "portMappings": true, "bandwidth": true, "ipRanges": true%s}
+}`, d.driver, d.capabilities)
+}
+
+// TestVMNet judges the plugin of this repository by the letter, over every driver
+// that needs no privilege, as a machine whose
 // name only the runtime understands and as one whose runtime waits for the frame
 // fd on a socket. Nothing may fail, and nothing may be skipped.
 func TestVMNet(t *testing.T) {
@@ -34,29 +60,37 @@ func TestVMNet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, domain := range map[string]cni.Domain{"opaque": nil, "socket": &sockets{}} {
-		t.Run(name, func(t *testing.T) {
+	for _, d := range drivers() {
+		t.Run(d.name+"/opaque", func(t *testing.T) {
 			t.Parallel()
-			target := vmnetTarget(t, bin)
-			if s, ok := domain.(*sockets); ok {
-				s.dir = t.TempDir()
-				target.Custom = s
-				t.Cleanup(s.close)
-			}
-			r, err := cni.Judge(t.Context(), target)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, res := range r.Results {
-				if res.Status != cni.Pass {
-					t.Errorf("%s: %s: %s\n%s", res.ID, res.Status, res.Reason, res.Seen)
-				}
-			}
+			judge(t, vmnetTarget(t, bin, d))
+		})
+		t.Run(d.name+"/socket", func(t *testing.T) {
+			t.Parallel()
+			target := vmnetTarget(t, bin, d)
+			s := &sockets{dir: t.TempDir()}
+			t.Cleanup(s.close)
+			target.Custom = s
+			judge(t, target)
 		})
 	}
 }
 
-func vmnetTarget(t *testing.T, bin string) cni.Target {
+// judge has every check pass.
+func judge(t *testing.T, target cni.Target) {
+	t.Helper()
+	r, err := cni.Judge(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, res := range r.Results {
+		if res.Status != cni.Pass {
+			t.Errorf("%s: %s: %s\n%s", res.ID, res.Status, res.Reason, res.Seen)
+		}
+	}
+}
+
+func vmnetTarget(t *testing.T, bin string, d driverCase) cni.Target {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "v") // a short path, since sockets are below it
 	if err != nil {
@@ -64,13 +98,16 @@ func vmnetTarget(t *testing.T, bin string) cni.Target {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	env := []string{"VMNET_RUNTIME_DIR=" + filepath.Join(dir, "run"), "VMNET_STATE_DIR=" + filepath.Join(dir, "state")}
+	if d.env != nil {
+		env = append(env, d.env(t)...)
+	}
 	t.Cleanup(func() { stopShim(filepath.Join(dir, "run")) })
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return cni.Target{
-		Plugin: filepath.Join(bin, "vmnet"), Config: []byte(vmnetConfig), Env: env, Double: built.double,
+		Plugin: filepath.Join(bin, "vmnet"), Config: d.config(), Env: env, Double: built.double,
 		Dirs: []string{dir}, Ignore: []string{"*.log", "pid", "link *"},
 		Inventory: self + " vmnet-list", Drift: self + " vmnet-drift",
 		Bad:   []string{`{"mtu": "x"}`, `{"mtu": 1}`, `{"subnet": "10.0.0.0/33"}`, `{"mode": "bridge"}`, `{"driver": "x"}`, `{"frames": 1}`},
