@@ -146,6 +146,10 @@ func (r *Relay) Stats() Stats {
 	}
 }
 
+// Ended reports whether the relay moves no frames any more: after Close, or since
+// its interface was found closed.
+func (r *Relay) Ended() bool { return r.closing.Load() }
+
 // Close ends the relay: it stops the interface's events, closes the peer and the
 // listeners, and waits until no goroutine of the relay is left. It does not close
 // the interface. OnPeer is not told of the end. It is idempotent.

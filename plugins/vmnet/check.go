@@ -40,7 +40,9 @@ func check(c *call) (output, error) {
 	if err != nil {
 		return output{}, err
 	}
-	if drift := compare(a, c.conf.givesAddresses(), prev, ours); len(drift) > 0 {
+	drift := compare(a, c.conf.givesAddresses(), prev, ours)
+	drift = append(drift, compareWanted(a, c.conf.wanted)...)
+	if len(drift) > 0 {
 		return output{}, errorf(codeDrift, "attachment %s/%s/%s differs from the result of ADD: %s",
 			a.Network, a.ContainerID, a.IfName, strings.Join(drift, "; "))
 	}
@@ -79,6 +81,21 @@ func compare(a shim.Attachment, givesAddresses bool, prev *types100.Result, ours
 		if err := isSocket(path); err != nil && a.Problem == "" {
 			drift = append(drift, err.Error())
 		}
+	}
+	return drift
+}
+
+// compareWanted lists what the runtime asked for, and says again now, and the
+// attachment does not have. Runtimes that say nothing now want nothing compared.
+func compareWanted(a shim.Attachment, want wanted) (drift []string) {
+	for _, f := range want.Forwards {
+		if !slices.ContainsFunc(a.Forwards, func(g shim.Forward) bool { return g.ContainerPort == f.ContainerPort && g.String() == f.String() }) {
+			drift = append(drift, fmt.Sprintf("portMappings: %s does not lead to port %d of the guest", f, f.ContainerPort))
+		}
+	}
+	// Bursts are bounded by the shim.
+	if w, b := want.Bandwidth, a.Bandwidth; w != (shim.Bandwidth{}) && (w.IngressRate != b.IngressRate || w.EgressRate != b.EgressRate) {
+		drift = append(drift, fmt.Sprintf("bandwidth: want %d and %d bit/s, attachment has %d and %d", w.IngressRate, w.EgressRate, b.IngressRate, b.EgressRate))
 	}
 	return drift
 }

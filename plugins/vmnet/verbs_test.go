@@ -301,6 +301,42 @@ func TestDelWithoutShim(t *testing.T) {
 	succeeds(t, "DEL", map[string]string{"CNI_IFNAME": "eth1"}, c)
 }
 
+// CHECK finds that a port mapping or a limit is gone, which no result tells of,
+// where the runtime says again what it asked for.
+func TestCheckWanted(t *testing.T) {
+	emptyDirs(t)
+	fake := newFakeShim(t)
+	keys := map[string]any{
+		"capabilities": map[string]any{"portMappings": true, "bandwidth": true},
+		"runtimeConfig": map[string]any{
+			"portMappings": []any{map[string]any{"HostPort": 8080, "ContainerPort": 80, "Protocol": "TCP"}},
+			"bandwidth":    map[string]any{"ingressRate": 1000000, "ingressBurst": 1},
+		},
+	}
+	out := succeeds(t, "ADD", nil, conf(t, fake.path, keys))
+	keys["prevResult"] = raw(out)
+	c := conf(t, fake.path, keys)
+	whole := func(a *shim.Attachment) {
+		a.Forwards = []shim.Forward{{Protocol: "tcp", HostPort: 8080, ContainerPort: 80}}
+		a.Bandwidth = shim.Bandwidth{IngressRate: 1000000}
+	}
+	fake.edit = whole
+	succeeds(t, "CHECK", nil, c)
+	for what, edit := range map[string]func(*shim.Attachment){
+		"portMappings: tcp *:8080": func(a *shim.Attachment) { a.Forwards = nil },
+		"port 80 of the guest":     func(a *shim.Attachment) { a.Forwards[0].ContainerPort = 81 },
+		"bandwidth: want 1000000":  func(a *shim.Attachment) { a.Bandwidth = shim.Bandwidth{} },
+	} {
+		fake.edit = func(a *shim.Attachment) { whole(a); edit(a) }
+		if got := runVerb(t, "CHECK", nil, strings.NewReader(c)); got.code == 0 || !strings.Contains(got.stdout, what) {
+			t.Errorf("CHECK that must say %q: %+v", what, got)
+		}
+	}
+	fake.edit = func(a *shim.Attachment) { a.Forwards, a.Bandwidth = nil, shim.Bandwidth{} }
+	delete(keys, "runtimeConfig")
+	succeeds(t, "CHECK", nil, conf(t, fake.path, keys))
+}
+
 // CHECK passes right after ADD, at every version that has it, and names what
 // drifted after that.
 func TestCheck(t *testing.T) {

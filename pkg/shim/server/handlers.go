@@ -83,7 +83,7 @@ func (s *Server) getAttachment(w http.ResponseWriter, r *http.Request, who calle
 	if a == nil {
 		return notFound(k)
 	}
-	return writeJSONBody(w, http.StatusOK, s.view(a))
+	return writeJSONBody(w, http.StatusOK, s.examine(r.Context(), a))
 }
 
 func (s *Server) putAttachment(w http.ResponseWriter, r *http.Request, who caller) error {
