@@ -20,6 +20,10 @@ import (
 // package handover, with the shim as giver.
 const UpgradeFrames = "vmnet-frames"
 
+// UpgradeGive is the protocol that POST …/frames upgrades to when the client has
+// the frame fd: the same exchange, with the client as giver.
+const UpgradeGive = "vmnet-give"
+
 // maxHead is the longest head of an answer to an upgrade, in bytes.
 const maxHead = 8 << 10
 
@@ -39,41 +43,74 @@ func (c *Client) Frames(ctx context.Context, network, containerID, ifname string
 	return m, f, err
 }
 
+// Give makes f, whose other end a guest has, the frame fd of the attachment a. It
+// replaces the one before. f is a connected unix socket, datagram or stream,
+// whichever kind the attachment was made with; it stays the caller's, who should
+// close it, since the shim has a duplicate.
+func (c *Client) Give(ctx context.Context, a Attachment, f *os.File) error {
+	kind, err := handover.Kind(f)
+	if err != nil {
+		return Errorf(CodeInvalid, "%s: %v", about("give", a.Network, a.ContainerID, a.IfName), err)
+	}
+	m := handover.Message{
+		Network: a.Network, ContainerID: a.ContainerID, IfName: a.IfName, Kind: kind,
+		MAC: a.MAC, MTU: a.MTU, MaxFrameSize: a.MaxFrameSize, Offload: a.Offload, IPs: []string{},
+	}
+	for _, ip := range a.IPs {
+		m.IPs = append(m.IPs, ip.Address.String())
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	path := attachmentPath(a.Network, a.ContainerID, a.IfName) + "/frames"
+	return c.retry(ctx, about("give", a.Network, a.ContainerID, a.IfName), func(answered *atomic.Bool) error {
+		return c.upgraded(ctx, path, UpgradeGive, answered, func(conn *net.UnixConn) error {
+			return handover.Send(ctx, conn, m, f)
+		})
+	})
+}
+
 func (c *Client) framesOnce(ctx context.Context, path string, answered *atomic.Bool) (m handover.Message, f *os.File, err error) {
+	err = c.upgraded(ctx, path, UpgradeFrames, answered, func(conn *net.UnixConn) (err error) {
+		if m, f, err = handover.Receive(ctx, conn); err != nil {
+			return err
+		}
+		if err := handover.Answer(ctx, conn, nil); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		return nil
+	})
+	return m, f, err
+}
+
+// upgraded makes a connection, upgrades it to protocol and has do use it.
+func (c *Client) upgraded(ctx context.Context, path, protocol string, answered *atomic.Bool, do func(*net.UnixConn) error) error {
 	conn, err := dial(ctx, c.addr)
 	if err != nil {
-		return m, nil, err
+		return err
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	resp, err := upgrade(conn, path)
+	resp, err := upgrade(conn, path, protocol)
 	if err != nil {
-		return m, nil, errors.Join(ctx.Err(), err)
+		return errors.Join(ctx.Err(), err)
 	}
 	answered.Store(true)
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		if err := decodeAnswer(resp, nil); err != nil {
-			return m, nil, err
+			return err
 		}
-		return m, nil, Errorf(CodeInternal, "frames: answer with status %s, want 101", resp.Status)
+		return Errorf(CodeInternal, "%s: answer with status %s, want 101", protocol, resp.Status)
 	}
-	m, f, err = handover.Receive(ctx, conn)
-	if err != nil {
-		return m, nil, err
-	}
-	if err := handover.Answer(ctx, conn, nil); err != nil {
-		return m, nil, errors.Join(err, f.Close())
-	}
-	return m, f, nil
+	return do(conn)
 }
 
 // upgrade sends the request and reads the head of the answer, and not a byte
 // more: the kernel drops a file descriptor whose byte is read with read(2), so
 // no buffered reader may come near this connection (unix(7), SCM_RIGHTS).
-func upgrade(conn *net.UnixConn, path string) (*http.Response, error) {
-	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: shim\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", path, UpgradeFrames)
+func upgrade(conn *net.UnixConn, path, protocol string) (*http.Response, error) {
+	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: shim\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", path, protocol)
 	if err != nil {
 		return nil, err
 	}

@@ -17,17 +17,21 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
-// postFrames gives the caller a new frame fd. The one before stays in use until
-// the caller has said that it took the new one.
+// switching is the head that ends HTTP on a connection.
+const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n"
+
+// postFrames gives the caller a new frame fd, or takes one. The one before stays in
+// use until the other side has said that it took the new one.
 func (s *Server) postFrames(w http.ResponseWriter, r *http.Request, who caller) error {
 	k, err := keyOf(r)
 	if err != nil {
 		return err
 	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), shim.UpgradeFrames) || !hasToken(r.Header.Values("Connection"), "upgrade") {
+	take := strings.EqualFold(r.Header.Get("Upgrade"), shim.UpgradeGive)
+	if !take && !strings.EqualFold(r.Header.Get("Upgrade"), shim.UpgradeFrames) || !hasToken(r.Header.Values("Connection"), "upgrade") {
 		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", shim.UpgradeFrames)
-		return &statusError{http.StatusUpgradeRequired, shim.Invalidf("Upgrade", r.Header.Get("Upgrade"), "want Connection: Upgrade and Upgrade: %s", shim.UpgradeFrames)}
+		w.Header().Set("Upgrade", shim.UpgradeFrames+", "+shim.UpgradeGive)
+		return &statusError{http.StatusUpgradeRequired, shim.Invalidf("Upgrade", r.Header.Get("Upgrade"), "want Connection: Upgrade and Upgrade: %s or %s", shim.UpgradeFrames, shim.UpgradeGive)}
 	}
 	unlock, err := s.keys.lock(r.Context(), k)
 	if err != nil {
@@ -40,6 +44,9 @@ func (s *Server) postFrames(w http.ResponseWriter, r *http.Request, who caller) 
 		return notFound(k)
 	case a.relay == nil:
 		return shim.Errorf(shim.CodeUnavailable, "attachment %s: %s", k, a.problem)
+	}
+	if take {
+		return s.takeFrames(w, r, a)
 	}
 	return s.giveFrames(w, r, a)
 }
@@ -80,19 +87,26 @@ func newPort(kind string, f *os.File, maxFrame int) (relay.Port, error) {
 
 // handOver switches protocols and runs the exchange of package handover.
 func (s *Server) handOver(ctx context.Context, conn net.Conn, a *attachment, guest *os.File) error {
-	limited, ok := conn.(*limitedConn)
-	if !ok {
-		return fmt.Errorf("connection is a %T", conn)
-	}
-	unix, ok := limited.Conn.(*net.UnixConn)
-	if !ok {
-		return fmt.Errorf("connection is a %T", limited.Conn)
-	}
-	_, err := fmt.Fprintf(unix, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", shim.UpgradeFrames)
+	unix, err := unixConn(conn)
 	if err != nil {
 		return err
 	}
+	if _, err := fmt.Fprintf(unix, switching, shim.UpgradeFrames); err != nil {
+		return err
+	}
 	return handover.Send(ctx, unix, messageOf(a), guest)
+}
+
+// unixConn returns the unix socket under a connection of the API.
+func unixConn(conn any) (*net.UnixConn, error) {
+	if limited, ok := conn.(*limitedConn); ok {
+		conn = limited.Conn
+	}
+	unix, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil, fmt.Errorf("connection is a %T", conn)
+	}
+	return unix, nil
 }
 
 func messageOf(a *attachment) handover.Message {
