@@ -1,14 +1,12 @@
 package shim
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -35,7 +33,7 @@ const maxAnswer = 16 << 20
 type Client struct {
 	addr    string
 	timeout time.Duration
-	http    *http.Client
+	http    *transport
 	first   atomic.Pointer[net.UnixConn] // of Ensure, for the first request
 	revive  func(context.Context) error  // starts a shim when none is there; nil: none
 }
@@ -48,16 +46,11 @@ func NewClient(addr string) *Client {
 
 func newClient(addr string, timeout time.Duration) *Client {
 	c := &Client{addr: socketPath(addr), timeout: timeout}
-	c.http = &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			if conn := c.first.Swap(nil); conn != nil {
-				return conn, nil
-			}
-			return dial(ctx, c.addr)
-		},
-		DisableCompression:  true,
-		MaxIdleConnsPerHost: 4,
-		IdleConnTimeout:     10 * time.Second,
+	c.http = &transport{dial: func(ctx context.Context) (*net.UnixConn, error) {
+		if conn := c.first.Swap(nil); conn != nil {
+			return conn, nil
+		}
+		return dial(ctx, c.addr)
 	}}
 	return c
 }
@@ -69,7 +62,7 @@ func (c *Client) Address() string { return c.addr }
 
 // Close closes idle connections. The client can still be used.
 func (c *Client) Close() error {
-	c.http.CloseIdleConnections()
+	c.http.close()
 	if conn := c.first.Swap(nil); conn != nil {
 		return conn.Close()
 	}
@@ -79,44 +72,44 @@ func (c *Client) Close() error {
 // Status returns what the shim says of itself.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
-	return s, c.call(ctx, "status", http.MethodGet, "/"+APIVersion+"/status", nil, &s)
+	return s, c.call(ctx, "status", methodGet, "/"+APIVersion+"/status", nil, &s)
 }
 
 // Networks lists the networks that have attachments of the caller's, sorted by
 // name.
 func (c *Client) Networks(ctx context.Context) ([]Network, error) {
 	var n []Network
-	return n, c.call(ctx, "list networks", http.MethodGet, "/"+APIVersion+"/networks", nil, &n)
+	return n, c.call(ctx, "list networks", methodGet, "/"+APIVersion+"/networks", nil, &n)
 }
 
 // Network returns one network.
 func (c *Client) Network(ctx context.Context, network string) (Network, error) {
 	var n Network
-	return n, c.call(ctx, "get network "+network, http.MethodGet, networkPath(network), nil, &n)
+	return n, c.call(ctx, "get network "+network, methodGet, networkPath(network), nil, &n)
 }
 
 // Attachments lists the attachments of the caller, sorted by network, container
 // ID and ifname. Root gets all.
 func (c *Client) Attachments(ctx context.Context) ([]Attachment, error) {
 	var a []Attachment
-	return a, c.call(ctx, "list attachments", http.MethodGet, "/"+APIVersion+"/attachments", nil, &a)
+	return a, c.call(ctx, "list attachments", methodGet, "/"+APIVersion+"/attachments", nil, &a)
 }
 
 // Attachment returns one attachment.
 func (c *Client) Attachment(ctx context.Context, network, containerID, ifname string) (Attachment, error) {
 	var a Attachment
-	return a, c.call(ctx, about("get", network, containerID, ifname), http.MethodGet, attachmentPath(network, containerID, ifname), nil, &a)
+	return a, c.call(ctx, about("get", network, containerID, ifname), methodGet, attachmentPath(network, containerID, ifname), nil, &a)
 }
 
 // Attach makes an attachment, or returns the one that an equal request made.
 func (c *Client) Attach(ctx context.Context, network, containerID, ifname string, req AttachRequest) (Attachment, error) {
 	var a Attachment
-	return a, c.call(ctx, about("attach", network, containerID, ifname), http.MethodPut, attachmentPath(network, containerID, ifname), req, &a)
+	return a, c.call(ctx, about("attach", network, containerID, ifname), methodPut, attachmentPath(network, containerID, ifname), req, &a)
 }
 
 // Detach deletes an attachment. It is no error when there is none.
 func (c *Client) Detach(ctx context.Context, network, containerID, ifname string) error {
-	return c.call(ctx, about("detach", network, containerID, ifname), http.MethodDelete, attachmentPath(network, containerID, ifname), nil, nil)
+	return c.call(ctx, about("detach", network, containerID, ifname), methodDelete, attachmentPath(network, containerID, ifname), nil, nil)
 }
 
 // GC deletes every attachment of the network that is the caller's and not in
@@ -126,7 +119,7 @@ func (c *Client) GC(ctx context.Context, network string, valid []AttachmentID) (
 	if valid == nil {
 		valid = []AttachmentID{} // the shim refuses null, which could be an accident
 	}
-	err := c.call(ctx, "gc "+network, http.MethodPost, networkPath(network)+"/gc", GCRequest{Valid: valid}, &r)
+	err := c.call(ctx, "gc "+network, methodPost, networkPath(network)+"/gc", GCRequest{Valid: valid}, &r)
 	return r.Deleted, err
 }
 
@@ -172,33 +165,25 @@ func (c *Client) retry(ctx context.Context, op string, do func(answered *atomic.
 
 // once makes one request. answered is set as soon as an answer begins.
 func (c *Client) once(ctx context.Context, method, path string, body []byte, out any, answered *atomic.Bool) error {
-	// The host of the URL is not used; it is there because HTTP/1.1 wants one.
-	req, err := http.NewRequestWithContext(ctx, method, "http://shim"+path, bytes.NewReader(body))
+	resp, err := c.http.do(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
+	defer resp.Close()
 	answered.Store(true)
 	return decodeAnswer(resp, out)
 }
 
 // decodeAnswer reads a success into out, anything else into the error.
-func decodeAnswer(resp *http.Response, out any) error {
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+func decodeAnswer(resp *response, out any) error {
+	data, err := io.ReadAll(io.LimitReader(resp, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
-	if resp.StatusCode >= 300 {
+	if resp.status >= 300 {
 		e := &Error{}
 		if json.Unmarshal(data, e) != nil || e.Code == "" {
-			return Errorf(CodeInternal, "answer with status %s that is not of a vmnet shim", resp.Status)
+			return Errorf(CodeInternal, "answer with status %s that is not of a vmnet shim", resp.text)
 		}
 		return e
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -24,8 +23,9 @@ const UpgradeFrames = "vmnet-frames"
 // the frame fd: the same exchange, with the client as giver.
 const UpgradeGive = "vmnet-give"
 
-// maxHead is the longest head of an answer to an upgrade, in bytes.
-const maxHead = 8 << 10
+// switching is the status of an answer that changes the protocol (RFC 9110,
+// section 15.2.2).
+const switching = 101
 
 // Frames asks for a new frame fd of an attachment, of the kind that the
 // attachment was made with. It replaces the one given before. The caller closes
@@ -96,12 +96,11 @@ func (c *Client) upgraded(ctx context.Context, path, protocol string, answered *
 		return errors.Join(ctx.Err(), err)
 	}
 	answered.Store(true)
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusSwitchingProtocols {
+	if resp.status != switching {
 		if err := decodeAnswer(resp, nil); err != nil {
 			return err
 		}
-		return Errorf(CodeInternal, "%s: answer with status %s, want 101", protocol, resp.Status)
+		return Errorf(CodeInternal, "%s: answer with status %s, want 101", protocol, resp.text)
 	}
 	return do(conn)
 }
@@ -109,7 +108,7 @@ func (c *Client) upgraded(ctx context.Context, path, protocol string, answered *
 // upgrade sends the request and reads the head of the answer, and not a byte
 // more: the kernel drops a file descriptor whose byte is read with read(2), so
 // no buffered reader may come near this connection (unix(7), SCM_RIGHTS).
-func upgrade(conn *net.UnixConn, path, protocol string) (*http.Response, error) {
+func upgrade(conn *net.UnixConn, path, protocol string) (*response, error) {
 	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: shim\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", path, protocol)
 	if err != nil {
 		return nil, err
@@ -126,9 +125,5 @@ func upgrade(conn *net.UnixConn, path, protocol string) (*http.Response, error) 
 		head = append(head, b[0])
 	}
 	// Only a refusal has a body; a buffered reader does no harm to that.
-	body := io.Reader(conn)
-	if bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
-		body = bytes.NewReader(nil)
-	}
-	return http.ReadResponse(bufio.NewReader(io.MultiReader(bytes.NewReader(head), body)), nil)
+	return readResponse(bufio.NewReader(io.MultiReader(bytes.NewReader(head), conn)))
 }

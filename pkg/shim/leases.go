@@ -2,7 +2,6 @@ package shim
 
 import (
 	"context"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"time"
@@ -36,7 +35,7 @@ func (c *Client) Leases(ctx context.Context, network string) ([]Lease, error) {
 		path += "?network=" + url.QueryEscape(network)
 	}
 	var l []Lease
-	return l, c.call(ctx, "list leases", http.MethodGet, path, nil, &l)
+	return l, c.call(ctx, "list leases", methodGet, path, nil, &l)
 }
 
 // ReleaseLease releases a lease that has no attachment here. machine is the one
@@ -46,5 +45,5 @@ func (c *Client) ReleaseLease(ctx context.Context, network, containerID, ifname,
 	if machine != "" {
 		path += "?machine=" + url.QueryEscape(machine)
 	}
-	return c.call(ctx, about("release lease", network, containerID, ifname), http.MethodDelete, path, nil, nil)
+	return c.call(ctx, about("release lease", network, containerID, ifname), methodDelete, path, nil, nil)
 }

@@ -2,7 +2,6 @@ package shim
 
 import (
 	"context"
-	"net/http"
 )
 
 // A Serialization is what another process of this host needs to join a network
@@ -26,5 +25,5 @@ type Serialization struct {
 // nothing like it: only logical networks of driver vmnet (macOS 26) do.
 func (c *Client) Serialization(ctx context.Context, network string) (Serialization, error) {
 	var s Serialization
-	return s, c.call(ctx, "serialize network "+network, http.MethodGet, networkPath(network)+"/serialization", nil, &s)
+	return s, c.call(ctx, "serialize network "+network, methodGet, networkPath(network)+"/serialization", nil, &s)
 }
