@@ -18,7 +18,7 @@ type Config struct {
 	// Now tells the time for Lease.Created. Nil: time.Now.
 	Now func() time.Time
 	// MaxReleased bounds the released addresses that are remembered for each
-	// pool. Zero: DefaultMaxReleased.
+	// pool, and the sticky keys. Zero: DefaultMaxReleased.
 	MaxReleased int
 	// Machine is a name of this machine that no other user of the store has.
 	// A lease belongs to the machine that made it: to another, Allocate for the

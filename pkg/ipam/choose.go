@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"time"
 )
 
 // A View is what Choose sees of a pool's addresses. It does not change while
@@ -13,11 +14,18 @@ type View interface {
 	Holder(a netip.Addr) (Key, bool)
 	// Released reports whether a is remembered as released.
 	Released(a netip.Addr) bool
-	// Sticky returns the address last released under a sticky key, if nobody
-	// took it since.
+	// Sticky returns the address last released under a sticky key, whoever has it
+	// now.
 	Sticky(key string) (netip.Addr, bool)
-	// Oldest yields the released addresses, the one released longest ago first.
-	Oldest() iter.Seq[netip.Addr]
+	// Oldest yields the released addresses and when each was released, the one
+	// released longest ago first.
+	Oldest() iter.Seq2[netip.Addr, time.Time]
+	// Elsewhere returns, of the addresses of so many bits that other pools of the
+	// network released and for which gives is true, the one released longest ago,
+	// and when. Pools with different ranges of one subnet may share addresses.
+	Elsewhere(bits int, gives func(netip.Addr) bool) (netip.Addr, time.Time, bool)
+	// Now is the time of the decision.
+	Now() time.Time
 	// Cursor returns where the never used addresses begin.
 	Cursor() Cursor
 }
@@ -45,6 +53,9 @@ type Choice struct {
 	// Stale holds released addresses that the pool does not give any more, to be
 	// forgotten.
 	Stale []netip.Addr
+	// Early says that the address comes before its quarantine is over, since
+	// nothing else was free.
+	Early bool
 }
 
 // Choose decides which address of p the request gets, as the package comment
@@ -70,10 +81,10 @@ func Choose(p Pool, v View, req Request) (Choice, error) {
 	if a, ok := v.Sticky(req.stickyKey()); ok && c.take(l, v, a) {
 		return c, nil
 	}
-	if c.advance(l, v) || c.oldest(l, v) {
+	if c.advance(l, v) {
 		return c, nil
 	}
-	return c, &ExhaustedError{Pool: p, Size: l.size()}
+	return c.reuse(p, l, v, req)
 }
 
 // wanted returns the one of the request's wanted addresses that is for p, or the
@@ -142,13 +153,40 @@ func (c *Choice) advance(l layout, v View) bool {
 	return false
 }
 
-// oldest chooses the address released longest ago.
-func (c *Choice) oldest(l layout, v View) bool {
-	for a := range v.Oldest() {
+// reuse chooses the address released longest ago: of this pool, or of another of
+// the network where this one has none whose quarantine is over.
+func (c Choice) reuse(p Pool, l layout, v View, req Request) (Choice, error) {
+	rest := func(since time.Time) time.Duration {
+		return req.Quarantine - max(v.Now().Sub(since), 0) // a clock may go back
+	}
+	since, ok := c.oldest(l, v)
+	if !ok || rest(since) > 0 {
+		a, other, found := v.Elsewhere(l[0].first.BitLen(), func(a netip.Addr) bool { return l.find(a) >= 0 })
+		if found && (!ok || other.Before(since)) {
+			since, ok = other, c.take(l, v, a)
+		}
+	}
+	switch {
+	case !ok:
+		return c, &ExhaustedError{Pool: p, Size: l.size()}
+	case rest(since) <= 0:
+		return c, nil
+	case req.WholeQuarantine:
+		err := &ExhaustedError{Pool: p, Size: l.size(), Next: c.Addr.Addr(), Wait: rest(since)}
+		c.Addr = netip.Prefix{}
+		return c, err
+	}
+	c.Early = true
+	return c, nil
+}
+
+// oldest chooses the address that the pool released longest ago, and returns when.
+func (c *Choice) oldest(l layout, v View) (since time.Time, ok bool) {
+	for a, since := range v.Oldest() {
 		if c.take(l, v, a) {
-			return true
+			return since, true
 		}
 		c.Stale = append(c.Stale, a)
 	}
-	return false
+	return since, false
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 )
@@ -17,6 +18,8 @@ type fakeView struct {
 	released []string
 	sticky   map[string]string
 	cursor   ipam.Cursor
+	age      map[string]time.Duration // since the release; absent: an hour
+	others   []string                 // released by other pools
 }
 
 func (v fakeView) Holder(a netip.Addr) (ipam.Key, bool) {
@@ -31,15 +34,35 @@ func (v fakeView) Sticky(key string) (netip.Addr, bool) {
 	return a, err == nil
 }
 
-func (v fakeView) Oldest() iter.Seq[netip.Addr] {
-	return func(yield func(netip.Addr) bool) {
+func (v fakeView) Oldest() iter.Seq2[netip.Addr, time.Time] {
+	return func(yield func(netip.Addr, time.Time) bool) {
 		for _, a := range v.released {
-			if !yield(netip.MustParseAddr(a)) {
+			if !yield(netip.MustParseAddr(a), v.since(a)) {
 				return
 			}
 		}
 	}
 }
+
+func (v fakeView) since(a string) time.Time {
+	age, ok := v.age[a]
+	if !ok {
+		age = time.Hour
+	}
+	return v.Now().Add(-age)
+}
+
+func (v fakeView) Elsewhere(bits int, gives func(netip.Addr) bool) (first netip.Addr, since time.Time, ok bool) {
+	for _, text := range v.others {
+		a, at := netip.MustParseAddr(text), v.since(text)
+		if a.BitLen() == bits && gives(a) && (!ok || at.Before(since)) {
+			first, since, ok = a, at, true
+		}
+	}
+	return first, since, ok
+}
+
+func (v fakeView) Now() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 func (v fakeView) Cursor() ipam.Cursor { return v.cursor }
 
@@ -109,6 +132,45 @@ func TestChooseStale(t *testing.T) {
 	got, err := ipam.Choose(p, v, ipam.Request{Key: ipam.Key{Network: "n", ContainerID: "c", IfName: "eth0"}})
 	if err != nil || got.Addr.Addr().String() != "10.0.0.3" || len(got.Stale) != 2 {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// TestChooseQuarantine: what was released lately comes last, or not at all.
+func TestChooseQuarantine(t *testing.T) {
+	p := ipam.SubnetPool("n", netip.MustParsePrefix("10.0.0.0/29"), netip.Addr{})
+	done := ipam.Cursor{Done: true}
+	age := map[string]time.Duration{"10.0.0.2": 59 * time.Second, "10.0.0.3": time.Minute, "10.0.0.4": 50 * time.Second, "10.0.0.5": -time.Hour}
+	for _, c := range []struct {
+		name  string
+		view  fakeView
+		whole bool
+		got   string
+		early bool
+		wait  time.Duration
+	}{
+		{name: "over", view: fakeView{released: []string{"10.0.0.3", "10.0.0.2"}}, whole: true, got: "10.0.0.3/29"},
+		{name: "not over", view: fakeView{released: []string{"10.0.0.2"}}, got: "10.0.0.2/29", early: true},
+		{name: "not over, whole", view: fakeView{released: []string{"10.0.0.2"}}, whole: true, wait: time.Second},
+		{name: "clock went back", view: fakeView{released: []string{"10.0.0.5"}}, whole: true, wait: time.Minute},
+		{name: "elsewhere over", view: fakeView{released: []string{"10.0.0.2"}, others: []string{"10.0.0.3"}}, whole: true, got: "10.0.0.3/29"},
+		{name: "elsewhere later", view: fakeView{released: []string{"10.0.0.2"}, others: []string{"10.0.0.4"}}, got: "10.0.0.2/29", early: true},
+		{name: "elsewhere only", view: fakeView{others: []string{"fd00::2", "10.9.0.1", "10.0.0.4"}}, got: "10.0.0.4/29", early: true},
+		{name: "elsewhere, for nothing", view: fakeView{released: []string{"10.0.0.3"}, others: []string{"10.0.0.4"}}, got: "10.0.0.3/29"},
+		{name: "its own", view: fakeView{released: []string{"10.0.0.2"}, sticky: map[string]string{"c/eth0": "10.0.0.2"}}, whole: true, got: "10.0.0.2/29"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.view.cursor, c.view.age = done, age
+			got, err := ipam.Choose(p, c.view, ipam.Request{
+				Key: ipam.Key{Network: "n", ContainerID: "c", IfName: "eth0"}, Quarantine: time.Minute, WholeQuarantine: c.whole,
+			})
+			var full *ipam.ExhaustedError
+			switch errors.As(err, &full); {
+			case c.wait > 0 && (full == nil || full.Wait != c.wait || got.Addr.IsValid()):
+				t.Errorf("got %v, %v, want a wait of %s", got.Addr, err, c.wait)
+			case c.wait == 0 && (err != nil || got.Addr.String() != c.got || got.Early != c.early):
+				t.Errorf("got %v, early %t, %v, want %s, %t", got.Addr, got.Early, err, c.got, c.early)
+			}
+		})
 	}
 }
 

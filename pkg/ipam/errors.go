@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"time"
 )
 
 // Conditions that callers branch on, with errors.Is.
@@ -98,10 +99,18 @@ func (e *OutsideError) Is(target error) bool { return target == ErrOutside }
 type ExhaustedError struct {
 	Pool Pool
 	Size uint64 // how many addresses the pool has
+	// Next is the address whose quarantine is over first, in Wait. Zero where
+	// none is in quarantine.
+	Next netip.Addr
+	Wait time.Duration
 }
 
 // Error implements error.
 func (e *ExhaustedError) Error() string {
+	if e.Next.IsValid() {
+		return fmt.Sprintf("pool %s: all of its %d addresses are held or in quarantine; %s comes free in %s",
+			e.Pool, e.Size, e.Next, e.Wait.Round(time.Second))
+	}
 	return fmt.Sprintf("pool %s: all of its %d addresses are held", e.Pool, e.Size)
 }
 

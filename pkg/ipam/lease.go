@@ -65,6 +65,9 @@ type Lease struct {
 	Machine string `json:"machine,omitempty"`
 	// Created is when the lease was given.
 	Created time.Time `json:"created"`
+	// Early says that an address was given before its quarantine was over, since
+	// nothing else was free: the pool is too small for its use.
+	Early bool `json:"early,omitempty"`
 }
 
 // Addr returns the first address of the lease.
@@ -89,6 +92,13 @@ type Request struct {
 	// StickyKey is the key by which a released address is found again. Empty:
 	// the container ID and the interface name.
 	StickyKey string
+	// Quarantine is how long after its release an address is kept from others
+	// than its sticky key and those that name it in Want, as long as another one
+	// is free. Zero: not at all.
+	Quarantine time.Duration
+	// WholeQuarantine makes the request end in an ExhaustedError where only
+	// addresses in quarantine are free. Otherwise it gets one.
+	WholeQuarantine bool
 }
 
 // stickyKey returns the sticky key with its default filled in.
@@ -106,6 +116,9 @@ func (r Request) check() error {
 	}
 	if err := checkName("sticky key", r.StickyKey); err != nil {
 		return err
+	}
+	if r.Quarantine < 0 {
+		return fmt.Errorf("quarantine %s: want none below zero: %w", r.Quarantine, ErrInvalid)
 	}
 	if len(r.Pools) == 0 {
 		return fmt.Errorf("pools: want at least one, have none: %w", ErrInvalid)

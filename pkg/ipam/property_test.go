@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/ipam/ipamtest"
@@ -19,11 +20,17 @@ type model struct {
 	last map[string]netip.Addr // last address released, by container ID
 	free []netip.Addr          // released, the oldest first
 	used map[netip.Addr]bool
+	back map[netip.Addr]time.Time // when released
+	now  time.Time
+
+	quarantine time.Duration
+	whole      bool // no address in quarantine is given
 }
 
 // TestHistories runs random histories against the model: never two holders,
 // never outside, success while an address is free, sticky while free, never used
-// before released, the oldest released first.
+// before released, the oldest released first, in quarantine only where nothing
+// else is free, or not at all.
 func TestHistories(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { history(t, seed, 300) })
@@ -35,9 +42,13 @@ func history(t *testing.T, seed uint64, steps int) {
 	pool := ipam.SubnetPool("small", netip.MustParsePrefix("192.0.2.0/28"), netip.MustParseAddr("192.0.2.3"))
 	pool.Exclude = []netip.Prefix{netip.MustParsePrefix("192.0.2.8/31")}
 	s := ipam.NewMemoryStore()
-	a := ipam.New(s, ipam.Config{})
-	m := model{held: map[string]netip.Addr{}, last: map[string]netip.Addr{}, used: map[netip.Addr]bool{}}
+	m := model{
+		held: map[string]netip.Addr{}, last: map[string]netip.Addr{}, used: map[netip.Addr]bool{}, back: map[netip.Addr]time.Time{},
+		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), quarantine: time.Duration(seed%4) * time.Minute, whole: seed%8 > 3,
+	}
+	a := ipam.New(s, ipam.Config{Now: func() time.Time { return m.now }})
 	for range steps {
+		m.now = m.now.Add(time.Duration(rnd.IntN(20)) * time.Second)
 		id := fmt.Sprint(rnd.IntN(16))
 		switch {
 		case rnd.IntN(3) == 0:
@@ -70,46 +81,46 @@ var gives = func() (out []netip.Addr) {
 	return out
 }()
 
-// expect returns the address that the package comment promises.
-func (m *model) expect(id string) (netip.Addr, bool) {
+// expect returns the address that the package comment promises, and whether it
+// is one in quarantine.
+func (m *model) expect(id string) (a netip.Addr, early, ok bool) {
 	if a, ok := m.held[id]; ok {
-		return a, true
+		return a, false, true
 	}
 	if a, ok := m.last[id]; ok && slices.Contains(m.free, a) {
-		return a, true
+		return a, false, true
 	}
 	for _, a := range gives {
 		if !m.used[a] {
-			return a, true
+			return a, false, true
 		}
 	}
 	if len(m.free) > 0 {
-		return m.free[0], true
+		early := m.now.Sub(m.back[m.free[0]]) < m.quarantine
+		return m.free[0], early, !early || !m.whole
 	}
-	return netip.Addr{}, false
+	return netip.Addr{}, false, false
 }
 
 func (m *model) take(id string, a netip.Addr) {
 	m.held[id], m.used[a] = a, true
 	m.free = slices.DeleteFunc(m.free, func(f netip.Addr) bool { return f == a })
-	for other, last := range m.last { // the address is not the other's any more
-		if last == a {
-			delete(m.last, other)
-		}
-	}
 }
 
 func (m *model) allocate(t *testing.T, a *ipam.Allocator, pool ipam.Pool, id string) {
-	want, ok := m.expect(id)
-	lease, err := a.Allocate(context.Background(), ipam.Request{Key: ipamtest.Key(id), Pools: []ipam.Pool{pool}})
+	want, early, ok := m.expect(id)
+	_, again := m.held[id]
+	lease, err := a.Allocate(context.Background(), ipam.Request{
+		Key: ipamtest.Key(id), Pools: []ipam.Pool{pool}, Quarantine: m.quarantine, WholeQuarantine: m.whole,
+	})
 	if !ok {
 		if !errors.Is(err, ipam.ErrExhausted) {
 			t.Errorf("allocate %s: %v, %v, want ErrExhausted", id, lease.Addrs, err)
 		}
 		return
 	}
-	if err != nil || lease.Addr() != netip.PrefixFrom(want, 28) {
-		t.Errorf("allocate %s: %v, %v, want %v", id, lease.Addrs, err, want)
+	if err != nil || lease.Addr() != netip.PrefixFrom(want, 28) || lease.Early != early && !again {
+		t.Errorf("allocate %s: %v, early %t, %v, want %v, %t", id, lease.Addrs, lease.Early, err, want, early)
 	}
 	m.take(id, want)
 }
@@ -149,6 +160,7 @@ func (m *model) release(t *testing.T, a *ipam.Allocator, id string) {
 		delete(m.held, id)
 		m.last[id] = addr
 		m.free = append(m.free, addr)
+		m.back[addr] = m.now
 	}
 }
 

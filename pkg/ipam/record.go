@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"time"
 )
@@ -35,6 +36,14 @@ type poolRecord struct {
 	Seq      uint64     `json:"seq"` // of the last release
 	Held     int        `json:"held"`
 	Released int        `json:"released"`
+	Sticky   int        `json:"sticky,omitempty"` // keys in TableSticky that TableMemory has
+}
+
+// A stickyRecord is what a sticky key stands for. Seq is 0 in records of a time
+// when TableMemory was not there; they are the address alone.
+type stickyRecord struct {
+	Addr netip.Addr `json:"addr"`
+	Seq  uint64     `json:"seq"`
 }
 
 func (r poolRecord) cursor() Cursor { return Cursor{Addr: r.Next, Done: r.Done, Lost: r.Lost} }
@@ -82,6 +91,28 @@ func decodeAddr(t Table, key, value []byte) (netip.Addr, error) {
 		return a, fmt.Errorf("table %s key %q: %w: address of %d bytes", t, key, ErrCorrupt, len(value))
 	}
 	return a, nil
+}
+
+// getSticky reads what a sticky key stands for and reports whether there is it.
+func getSticky(tx Tx, key []byte) (r stickyRecord, found bool, err error) {
+	value, err := tx.Get(TableSticky, key)
+	if err != nil || value == nil {
+		return r, false, err
+	}
+	r, err = decodeSticky(key, value)
+	return r, err == nil, err
+}
+
+func decodeSticky(key, value []byte) (r stickyRecord, err error) {
+	if len(value) <= net.IPv6len { // shorter than any JSON of a stickyRecord
+		r.Addr, err = decodeAddr(TableSticky, key, value)
+		return r, err
+	}
+	err = decode(TableSticky, key, value, &r)
+	if err == nil && (!r.Addr.IsValid() || r.Seq == 0) {
+		err = fmt.Errorf("table %s key %q: %w: address %s of release %d", TableSticky, key, ErrCorrupt, r.Addr, r.Seq)
+	}
+	return r, err
 }
 
 // getJSON reads a record and reports whether there is one.

@@ -52,13 +52,17 @@ const (
 	TableAddrs Table = "addrs"
 	// TableReleased holds, by network, pool and number of the release, the address.
 	TableReleased Table = "released"
-	// TableSticky holds, by network, pool and sticky key, the released address.
+	// TableSticky holds, by network, pool and sticky key, the address that was last
+	// released under it, and the number of that release.
 	TableSticky Table = "sticky"
+	// TableMemory holds, by network, pool and number of the release, the sticky key:
+	// so the one that was not used for the longest is found.
+	TableMemory Table = "memory"
 	// TablePools holds, by network and pool, its cursor and counts.
 	TablePools Table = "pools"
 )
 
 // Tables returns all tables.
 func Tables() []Table {
-	return []Table{TableLeases, TableAddrs, TableReleased, TableSticky, TablePools}
+	return []Table{TableLeases, TableAddrs, TableReleased, TableSticky, TableMemory, TablePools}
 }

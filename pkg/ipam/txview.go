@@ -3,6 +3,8 @@ package ipam
 import (
 	"iter"
 	"net/netip"
+	"strings"
+	"time"
 )
 
 // A txView is a View of a transaction, for one pool of one request. The first
@@ -12,6 +14,7 @@ type txView struct {
 	tx     Tx
 	pool   poolKey
 	record *poolRecord
+	now    time.Time
 	self   Key
 	chosen []netip.Prefix // for self, from the request's other pools
 	err    error
@@ -46,27 +49,71 @@ func (v *txView) Released(a netip.Addr) bool {
 
 // Sticky implements View.
 func (v *txView) Sticky(key string) (netip.Addr, bool) {
-	k := stickyRecordKey(v.pool, key)
-	value, err := v.tx.Get(TableSticky, k)
-	if err != nil || value == nil {
-		v.keep(err)
-		return netip.Addr{}, false
-	}
-	a, err := decodeAddr(TableSticky, k, value)
+	r, found, err := getSticky(v.tx, stickyRecordKey(v.pool, key))
 	v.keep(err)
-	return a, err == nil
+	return r.Addr, found
 }
 
 // Oldest implements View.
-func (v *txView) Oldest() iter.Seq[netip.Addr] {
+func (v *txView) Oldest() iter.Seq2[netip.Addr, time.Time] {
+	return func(yield func(netip.Addr, time.Time) bool) {
+		for a := range v.oldest(v.pool) {
+			r, _ := v.addr(a)
+			if v.err != nil || !yield(a, r.Since) {
+				return
+			}
+		}
+	}
+}
+
+// oldest yields what a pool released, the oldest first.
+func (v *txView) oldest(k poolKey) iter.Seq[netip.Addr] {
 	return func(yield func(netip.Addr) bool) {
-		v.keep(v.tx.Scan(TableReleased, v.pool.encode(), func(key, value []byte) bool {
+		v.keep(v.tx.Scan(TableReleased, k.encode(), func(key, value []byte) bool {
 			a, err := decodeAddr(TableReleased, key, value)
 			v.keep(err)
 			return err == nil && yield(a)
 		}))
 	}
 }
+
+// Elsewhere implements View. Of each other pool it reads what was released until
+// one fits, and one record where the pool is of the other IP version.
+func (v *txView) Elsewhere(bits int, gives func(netip.Addr) bool) (first netip.Addr, since time.Time, ok bool) {
+	var others []poolKey
+	prefix := textKey(v.pool.Network)
+	v.keep(v.tx.Scan(TablePools, prefix, func(key, value []byte) bool {
+		var r poolRecord
+		if err := decode(TablePools, key, value, &r); err != nil {
+			v.keep(err)
+			return false
+		}
+		k := poolKey{v.pool.Network, strings.TrimSuffix(string(key[len(prefix):]), "\x00")}
+		if k != v.pool && r.Released > 0 {
+			others = append(others, k)
+		}
+		return true
+	}))
+	for _, k := range others {
+		for a := range v.oldest(k) {
+			if a.BitLen() != bits {
+				break
+			}
+			if !gives(a) {
+				continue
+			}
+			r, known := v.addr(a)
+			if known && r.Holder == nil && (!ok || r.Since.Before(since)) {
+				first, since, ok = a, r.Since, true
+			}
+			break
+		}
+	}
+	return first, since, ok
+}
+
+// Now implements View.
+func (v *txView) Now() time.Time { return v.now }
 
 // Cursor implements View.
 func (v *txView) Cursor() Cursor { return v.record.cursor() }

@@ -11,8 +11,7 @@ import (
 // Verify reads everything that the tables hold and returns an error that wraps
 // ErrCorrupt if a record cannot be read or two contradict each other: each lease
 // holds its addresses and nobody else does, each released address is in the
-// index of its pool, sticky keys stand for released addresses, the counts are
-// right. It takes time in proportion to the number of records.
+// index of its pool, sticky keys are known by their age, the counts are right. It takes time in proportion to the number of records.
 func Verify(tx Tx) error {
 	v := verifier{tx: tx, pools: map[poolKey]*poolRecord{}}
 	for _, step := range [...]struct {
@@ -24,6 +23,7 @@ func Verify(tx Tx) error {
 		{TableAddrs, v.addr},
 		{TableReleased, v.releasedEntry},
 		{TableSticky, v.stickyEntry},
+		{TableMemory, v.memoryEntry},
 	} {
 		var bad error
 		err := tx.Scan(step.table, nil, func(key, value []byte) bool {
@@ -157,14 +157,33 @@ func (v *verifier) stickyEntry(key, value []byte) error {
 	if !ok || len(rest) > 0 {
 		return errors.New("key is not a sticky key")
 	}
-	r, err := v.released(parts[0], value)
-	if err != nil {
+	r, err := decodeSticky(key, value)
+	if err != nil || r.Seq == 0 {
 		return err
 	}
-	if r.Pool != parts[1] || r.StickyKey != parts[2] {
-		return fmt.Errorf("address was released under %q of pool %q", r.StickyKey, r.Pool)
+	k := poolKey{parts[0], parts[1]}
+	rec := v.pools[k]
+	if rec == nil || r.Seq > rec.Seq {
+		return fmt.Errorf("release %d of pool %q", r.Seq, k.Name)
 	}
-	return nil
+	rec.Sticky--
+	memory, err := v.tx.Get(TableMemory, releasedKey(k, r.Seq))
+	if err == nil && string(memory) != parts[2] {
+		err = fmt.Errorf("release %d was under %q", r.Seq, memory)
+	}
+	return err
+}
+
+func (v *verifier) memoryEntry(key, value []byte) error {
+	parts, rest, ok := splitKey(key, 2)
+	if !ok || len(rest) != 8 {
+		return errors.New("key is not of a release")
+	}
+	r, found, err := getSticky(v.tx, stickyRecordKey(poolKey{parts[0], parts[1]}, string(value)))
+	if err == nil && (!found || r.Seq != binary.BigEndian.Uint64(rest)) {
+		err = fmt.Errorf("sticky key %q stands for release %d", value, r.Seq)
+	}
+	return err
 }
 
 // released returns the record of a released address.
@@ -181,9 +200,9 @@ func (v *verifier) counts() error {
 		return fmt.Errorf("%w: leases hold %d addresses more than are marked held", ErrCorrupt, v.held)
 	}
 	for k, r := range v.pools {
-		if r.Held != 0 || r.Released != 0 {
-			return fmt.Errorf("%w: pool %q of network %q counts %d held and %d released too many",
-				ErrCorrupt, k.Name, k.Network, r.Held, r.Released)
+		if r.Held != 0 || r.Released != 0 || r.Sticky != 0 {
+			return fmt.Errorf("%w: pool %q of network %q counts %d held, %d released and %d sticky too many",
+				ErrCorrupt, k.Name, k.Network, r.Held, r.Released, r.Sticky)
 		}
 	}
 	return nil

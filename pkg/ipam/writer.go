@@ -56,6 +56,7 @@ func (w *writer) allocate(req Request) (lease Lease, refusal, err error) {
 			return Lease{}, refusal, err
 		}
 		lease.Addrs = append(lease.Addrs, choices[i].Addr)
+		lease.Early = lease.Early || choices[i].Early
 	}
 	for i, p := range req.Pools {
 		if err := w.take(p.key(), choices[i], lease); err != nil {
@@ -101,7 +102,7 @@ func (w *writer) view(p Pool, self Key, chosen []netip.Prefix) (*txView, error) 
 		rec.Layout = id
 		rec.setCursor(l.start())
 	}
-	return &txView{tx: w.tx, pool: p.key(), record: rec, self: self, chosen: chosen}, nil
+	return &txView{tx: w.tx, pool: p.key(), record: rec, now: w.now, self: self, chosen: chosen}, nil
 }
 
 // take writes that the lease holds the chosen address.
@@ -122,8 +123,9 @@ func (w *writer) take(k poolKey, c Choice, lease Lease) error {
 	})
 }
 
-// forget deletes what is remembered of an address that nobody holds. The pool
-// that released it need not be the one that takes it.
+// forget deletes that an address was released, which nobody holds. The pool that
+// released it need not be the one that takes it. Sticky keys go on standing for
+// it: it may be free again when they are asked for.
 func (w *writer) forget(network string, a netip.Addr) error {
 	var r addrRecord
 	key := addrKey(network, a)
@@ -140,20 +142,7 @@ func (w *writer) forget(network string, a netip.Addr) error {
 	if err := w.tx.Delete(TableReleased, releasedKey(k, r.Seq)); err != nil {
 		return err
 	}
-	if err := w.unstick(k, r.StickyKey, a); err != nil {
-		return err
-	}
 	return w.tx.Delete(TableAddrs, key)
-}
-
-// unstick deletes the sticky key if it stands for a.
-func (w *writer) unstick(k poolKey, sticky string, a netip.Addr) error {
-	key := stickyRecordKey(k, sticky)
-	value, err := w.tx.Get(TableSticky, key)
-	if err != nil || !bytes.Equal(value, a.AsSlice()) {
-		return err
-	}
-	return w.tx.Delete(TableSticky, key)
 }
 
 // release gives the addresses of a lease back.
@@ -200,10 +189,60 @@ func (w *writer) releaseAddr(lease Lease, a netip.Addr) error {
 	if err := w.tx.Put(TableReleased, releasedKey(k, rec.Seq), a.AsSlice()); err != nil {
 		return err
 	}
-	if err := w.tx.Put(TableSticky, stickyRecordKey(k, lease.StickyKey), a.AsSlice()); err != nil {
+	if err := w.remember(k, rec, lease.StickyKey, a); err != nil {
 		return err
 	}
 	return w.bound(k, rec)
+}
+
+// remember lets the sticky key stand for a, and forgets the keys that were not
+// used for the longest, so that at most maxReleased are remembered.
+func (w *writer) remember(k poolKey, rec *poolRecord, sticky string, a netip.Addr) error {
+	key := stickyRecordKey(k, sticky)
+	old, found, err := getSticky(w.tx, key)
+	if err != nil {
+		return err
+	}
+	if found && old.Seq > 0 {
+		err = w.tx.Delete(TableMemory, releasedKey(k, old.Seq))
+	} else {
+		rec.Sticky++
+	}
+	if err != nil {
+		return err
+	}
+	if err := putJSON(w.tx, TableSticky, key, stickyRecord{Addr: a, Seq: rec.Seq}); err != nil {
+		return err
+	}
+	if err := w.tx.Put(TableMemory, releasedKey(k, rec.Seq), []byte(sticky)); err != nil {
+		return err
+	}
+	for rec.Sticky > w.maxReleased {
+		if err := w.forgetSticky(k, rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetSticky forgets the sticky key that was not used for the longest.
+func (w *writer) forgetSticky(k poolKey, rec *poolRecord) error {
+	var memory, sticky []byte
+	err := w.tx.Scan(TableMemory, k.encode(), func(key, value []byte) bool {
+		memory, sticky = bytes.Clone(key), bytes.Clone(value)
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	if memory == nil {
+		return fmt.Errorf("table %s: %w: pool %s has %d, none is there", TableMemory, ErrCorrupt, k.Name, rec.Sticky)
+	}
+	rec.Sticky--
+	if err := w.tx.Delete(TableSticky, stickyRecordKey(k, string(sticky))); err != nil {
+		return err
+	}
+	return w.tx.Delete(TableMemory, memory)
 }
 
 // bound forgets the addresses released longest ago, so that at most maxReleased
