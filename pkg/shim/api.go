@@ -86,6 +86,9 @@ type AttachRequest struct {
 	// Ranges are where the shim's allocator takes the address from. Empty:
 	// anywhere in the subnet. They need Network.Subnet.
 	Ranges []Range `json:"ranges,omitempty"`
+	// Lease says how the shim's allocator chooses. It must be empty where
+	// Network.IPAM is not IPAMBuiltin.
+	Lease LeasePolicy `json:"lease,omitzero"`
 	// Gateway and Routes are the guest's with IPAMStatic, and say what is in the
 	// CNI result. They must not be set otherwise: then they are the network's.
 	Gateway  netip.Addr `json:"gateway,omitzero"`

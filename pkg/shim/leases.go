@@ -11,6 +11,34 @@ import (
 // CodeUnavailable it cannot be reached, while frames go on moving.
 const KeyIPAM = "ipam"
 
+// MaxStickyKey is the longest sticky key, in bytes.
+const MaxStickyKey = 512
+
+// DefaultQuarantine is LeasePolicy.Quarantine when that is empty: longer than
+// Linux peers believe an address to be where it was (arp(7), base_reachable_time,
+// 30 s, of which up to one and a half times).
+const DefaultQuarantine = time.Minute
+
+// Values of LeasePolicy.WhenFull.
+const (
+	WhenFullReuse  = "reuse"  // give the address that is free for the longest
+	WhenFullRefuse = "refuse" // give none before a quarantine is over
+)
+
+// A LeasePolicy says how an address is chosen.
+type LeasePolicy struct {
+	// StickyKey is a text under which the addresses are remembered when they are
+	// released, and found again by the next request that has it. Empty: container
+	// ID and ifname.
+	StickyKey string `json:"stickyKey,omitempty"`
+	// Quarantine is how long a released address is kept from others, as "10m".
+	// Empty: DefaultQuarantine. "0s": not at all.
+	Quarantine string `json:"quarantine,omitempty"`
+	// WhenFull is what happens when only addresses in quarantine are free:
+	// WhenFullReuse when empty, or WhenFullRefuse.
+	WhenFull string `json:"whenFull,omitempty"`
+}
+
 // Lease says who has which addresses, as the lease store knows it.
 type Lease struct {
 	Network     string         `json:"network"`
@@ -22,6 +50,9 @@ type Lease struct {
 	Created     time.Time      `json:"created"`
 	// Machine is the one that holds the lease, where several share the store.
 	Machine string `json:"machine,omitempty"`
+	// Early says that an address was given before its quarantine was over, since
+	// nothing else was free.
+	Early bool `json:"early,omitempty"`
 	// Attached says that the lease is of an attachment of this shim.
 	Attached bool `json:"attached"`
 }

@@ -104,6 +104,7 @@ func (c *call) attach(client *shim.Client, want wanted, l *lease) (shim.Attachme
 		MAC:       want.MAC,
 		IPs:       want.IPs,
 		Ranges:    want.Ranges,
+		Lease:     c.leasePolicy(want),
 		DNS:       l.dnsFor(c.conf.Spec.DNS, want.DNS),
 		Hostname:  want.Hostname,
 		Sandbox:   c.env.NetNS,

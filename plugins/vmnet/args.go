@@ -7,7 +7,7 @@ import (
 // parseArgs adds what CNI_ARGS ask for: "KEY=value;KEY=value". Runtimes write
 // the pairs in random order, so all are read before an unknown key is judged.
 func (w *wanted) parseArgs(s string) error {
-	var mac, ip, host, pod string
+	var mac, ip, host, namespace, pod string
 	var unknown []string
 	ignore := false
 	for pair := range strings.SplitSeq(s, ";") {
@@ -31,6 +31,8 @@ func (w *wanted) parseArgs(s string) error {
 			host = value
 		case key == "K8S_POD_NAME":
 			pod = value
+		case key == "K8S_POD_NAMESPACE":
+			namespace = value
 		case strings.HasPrefix(key, "K8S_POD_"):
 		default:
 			unknown = append(unknown, key+"="+value)
@@ -45,6 +47,9 @@ func (w *wanted) parseArgs(s string) error {
 		ips = strings.Split(ip, ",")
 	}
 	w.merge("CNI_ARGS MAC", mac, "CNI_ARGS IP", ips)
+	if w.Sticky == "" {
+		w.Sticky = podName(namespace, pod)
+	}
 	return w.hostname(host, pod)
 }
 

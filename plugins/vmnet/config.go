@@ -20,6 +20,7 @@ type config struct {
 	Spec     shim.NetworkSpec
 	Frames   string // shim.FramesDgram or FramesStream
 	Delegate string // the plugin that gives the addresses; empty: none
+	Lease    shim.LeasePolicy
 	Shim     shimConfig
 
 	LogFile  string
@@ -176,6 +177,7 @@ func (c *config) parseIPAM(o *object) error {
 	case len(o.errs) > 0:
 	case typ == "":
 		c.Spec.IPAM = shim.IPAMBuiltin
+		c.parseLease(o)
 	case typ == shim.IPAMNone:
 		c.Spec.IPAM = shim.IPAMNone
 	default:

@@ -22,6 +22,7 @@ type wanted struct {
 	Bandwidth shim.Bandwidth
 	Aliases   []string
 	Ranges    []shim.Range // of the network's subnet
+	Sticky    string       // a stable name of the container; empty: none
 
 	ranges           [][]ipRange // as they came
 	macFrom, ipsFrom string      // for messages
@@ -57,6 +58,7 @@ func parseWanted(all *object, network string) wanted {
 	var ips []string
 	cni.take("mac", &mac, "a MAC address")
 	cni.take("ips", &ips, "a list of addresses")
+	w.Sticky = stickyOf(cni)
 	// Everything else in args is for others (CONVENTIONS.md).
 	all.fail(args.errs.err())
 	all.fail(cni.errs.err())

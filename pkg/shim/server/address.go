@@ -29,7 +29,7 @@ func (s *Server) takeAddress(ctx context.Context, n *network, a *attachment, bef
 // takeLease gets an address of each IP version that the network has: the wanted
 // one, the one of an earlier life, or any.
 func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmentRecord) error {
-	req := ipam.Request{Key: a.rec.Key, Pools: a.rec.pools(a.net.info.RangeEnd), MAC: a.rec.MAC}
+	req := leaseRequest(&a.rec, a.rec.pools(a.net.info.RangeEnd))
 	for _, ip := range a.rec.Request.IPs {
 		req.Want = append(req.Want, netip.MustParseAddr(ip)) // normalize left addresses only
 	}
@@ -49,6 +49,9 @@ func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmen
 	lease, err := s.cfg.Leases.Allocate(ctx, req)
 	if err != nil {
 		return leaseError(err)
+	}
+	if lease.Early {
+		s.logOf(a.rec.Key).WithField("quarantine", req.Quarantine).Warn("no address but one in quarantine was free")
 	}
 	for _, p := range lease.Addrs {
 		if p.Addr().Is4() {

@@ -32,7 +32,7 @@ func (s *Server) getLeases(w http.ResponseWriter, r *http.Request, who caller) e
 		}
 		list = append(list, shim.Lease{
 			Network: l.Network, ContainerID: l.ContainerID, IfName: l.IfName, Addrs: l.Addrs, MAC: l.MAC,
-			StickyKey: l.StickyKey, Created: l.Created, Machine: l.Machine, Attached: attached,
+			StickyKey: l.StickyKey, Created: l.Created, Machine: l.Machine, Early: l.Early, Attached: attached,
 		})
 	}
 	return writeJSONBody(w, http.StatusOK, list)

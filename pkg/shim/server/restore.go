@@ -137,7 +137,9 @@ func (s *Server) registerLease(ctx context.Context, r attachmentRecord) error {
 	// Which addresses the system keeps is known when the network is open; those
 	// of leases are not among them.
 	pools := r.pools(netip.Addr{})
-	_, err := s.cfg.Leases.Allocate(ctx, ipam.Request{Key: r.Key, Pools: pools, Want: r.addrs(), MAC: r.MAC})
+	req := leaseRequest(&r, pools)
+	req.Want = r.addrs()
+	_, err := s.cfg.Leases.Allocate(ctx, req)
 	if err != nil {
 		return fmt.Errorf("lease %s of attachment %s: %w", r.addrs(), r.Key, err)
 	}
