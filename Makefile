@@ -11,7 +11,7 @@ BENCHTIME ?= 1s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: build demo demo-vm test deps conformance lint race vmnet-matrix fuzz cross bench bench-vmnet sign clean help
+.PHONY: build demo demo-vm test deps conformance lint race vmnet-matrix fuzz cross bench bench-vmnet bench-verbs sign clean help
 
 build: ## build bin/vmnet (the CNI plugin) and bin/vmnet-shim
 	@mkdir -p $(BIN)
@@ -70,6 +70,9 @@ bench: ## the Go benchmarks, with allocations
 
 bench-vmnet: ## frames and round trips through driver vmnet's relay, beside one in C and a bare hop; ROUNDS=15
 	$(GO) test -run '^$$' -bench SideBySide -benchtime $(or $(ROUNDS),15)x -timeout 30m ./pkg/vmnet/framework
+
+bench-verbs: ## every verb beside bridge and host-local, direct and through cnitool; as root on Linux; ROUNDS=40
+	$(GO) test -run '^$$' -bench Verbs -benchtime $(or $(ROUNDS),40)x ./conformance/bench/verbs
 
 sign: build ## macOS: sign bin/ with the entitlement that vmnet.framework asks for
 	@test "$$(uname -s)" = Darwin || { echo "make sign: codesign is part of macOS; nothing to sign here" >&2; exit 1; }

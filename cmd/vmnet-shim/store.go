@@ -73,6 +73,9 @@ func openBolt(dirs shim.Dirs) (*leaseStore, error) {
 	s := &leaseStore{}
 	store, err := boltstore.Open(filepath.Join(dirs.State, "leases.db"), boltstore.Config{
 		Timeout: leasesWait,
+		// A machine that loses power loses its guests too; waiting for the disk was
+		// a quarter of an ADD.
+		SyncAfter: time.Second,
 		OnDamage: func(d boltstore.Damage) {
 			s.problems = append(s.problems, fmt.Sprintf("lease file %s was damaged (%v) and is now %s", d.Path, d.Err, d.SavedAs))
 		},

@@ -31,12 +31,15 @@ func main() {
 	if os.Getenv("CNI_COMMAND") == "" && len(os.Args) > 1 {
 		os.Exit(command(os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 	}
+	switch os.Getenv("CNI_COMMAND") {
+	case "", "VERSION", "STATUS": // nothing to take back; the usual signals end them
+		os.Exit(run(context.Background(), os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+	}
 	// A runtime that gives up on ADD should find nothing afterwards, so the
 	// usual signals end the context and the verb takes back what it did. Being
 	// notified of SIGPIPE turns the death by a closed stdout into an error.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	code := run(ctx, os.Environ(), os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	os.Exit(run(ctx, os.Environ(), os.Stdin, os.Stdout, os.Stderr)) //nolint:gocritic // the process ends
 }

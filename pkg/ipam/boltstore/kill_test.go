@@ -33,7 +33,8 @@ func childMain() {
 	if path == "" {
 		return
 	}
-	s, err := boltstore.Open(path, boltstore.Config{OnDamage: func(d boltstore.Damage) { fmt.Println("damage", d.Err) }})
+	after := time.Duration(os.Getpid()%2) * time.Millisecond // one of two syncs late
+	s, err := boltstore.Open(path, boltstore.Config{SyncAfter: after, OnDamage: func(d boltstore.Damage) { fmt.Println("damage", d.Err) }})
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)

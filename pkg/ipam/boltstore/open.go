@@ -55,7 +55,7 @@ func openOnce(path string, cfg Config, deadline time.Time) (*Store, error) {
 	}
 	db, err := openDB(f, path, cfg)
 	if err == nil {
-		return &Store{db: db, writer: make(chan struct{}, 1)}, nil
+		return &Store{db: db, writer: make(chan struct{}, 1), after: cfg.SyncAfter}, nil
 	}
 	if !errors.Is(err, ipam.ErrCorrupt) {
 		return nil, err
@@ -127,7 +127,7 @@ func openDB(f *os.File, path string, cfg Config) (db *bolt.DB, err error) {
 		Timeout:      time.Second,
 		FreelistType: bolt.FreelistMapType,
 		NoStatistics: true,
-		NoSync:       cfg.NoSync,
+		NoSync:       cfg.NoSync || cfg.SyncAfter > 0,
 		OpenFile:     func(string, int, os.FileMode) (*os.File, error) { return f, nil },
 	})
 	if err != nil {

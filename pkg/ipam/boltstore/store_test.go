@@ -3,6 +3,7 @@ package boltstore_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/ipam/boltstore"
@@ -25,5 +26,13 @@ func open(t testing.TB, path string, cfg boltstore.Config) *boltstore.Store {
 func TestStore(t *testing.T) {
 	ipamtest.TestStore(t, func(t *testing.T) ipam.Store {
 		return open(t, filepath.Join(t.TempDir(), "leases.db"), boltstore.Config{})
+	})
+}
+
+// TestStoreSyncAfter is TestStore where the disk is behind: some transactions meet
+// a sync, some end before one.
+func TestStoreSyncAfter(t *testing.T) {
+	ipamtest.TestStore(t, func(t *testing.T) ipam.Store {
+		return open(t, filepath.Join(t.TempDir(), "leases.db"), boltstore.Config{SyncAfter: time.Millisecond})
 	})
 }

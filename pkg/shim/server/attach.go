@@ -232,9 +232,19 @@ func (s *Server) startRelay(a *attachment) error {
 // keep writes the attachment's state file: from here on it exists.
 func (s *Server) keep(a *attachment) error {
 	file := s.state.attachmentFile(a.rec.Key)
-	a.undo.addDurable("state file", func(context.Context) error { return removeFile(file) })
-	if err := writeJSON(file, a.rec); err != nil {
+	s.addRecordUndo(a)
+	if err := replaceJSON(file, a.rec, false); err != nil {
 		return fmt.Errorf("attachment %s: keep its state: %w", a.rec.Key, err)
 	}
+	s.late.note(file)
 	return nil
+}
+
+// addRecordUndo makes the state file go with the attachment.
+func (s *Server) addRecordUndo(a *attachment) {
+	file := s.state.attachmentFile(a.rec.Key)
+	a.undo.addDurable("state file", func(context.Context) error {
+		s.late.note(file)
+		return remove(file)
+	})
 }

@@ -87,9 +87,9 @@ func (s *Server) revive(ctx context.Context, rec attachmentRecord) {
 // addDurableUndos gives an attachment the undos of the steps that an earlier
 // shim did.
 func (s *Server) addDurableUndos(a *attachment) {
-	k, file := a.rec.Key, s.state.attachmentFile(a.rec.Key)
+	k := a.rec.Key
 	a.undo.addDurable("lease", func(ctx context.Context) error { return s.cfg.Leases.Release(ctx, k) })
-	a.undo.addDurable("state file", func(context.Context) error { return removeFile(file) })
+	s.addRecordUndo(a)
 }
 
 // releaseStrays releases the leases of attachments that never came to be, since

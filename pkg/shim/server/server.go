@@ -28,6 +28,7 @@ type Server struct {
 	uid      uint32 // the shim's own
 	started  time.Time
 	state    state
+	late     lateSync
 	keys     keyLocks
 	choosing ctxLock // one choice of a subnet at a time
 	unlock   func()  // gives the state directory back
@@ -150,6 +151,7 @@ func (s *Server) Close() error {
 		// No request is under way any more, so nobody holds the key.
 		errs = append(errs, s.letGo(context.Background(), a))
 	}
+	errs = append(errs, s.late.flush())
 	if unlock != nil {
 		unlock()
 	}

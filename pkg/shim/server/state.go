@@ -147,7 +147,16 @@ const tempSuffix = ".tmp"
 
 // writeJSON replaces the file at path by v as JSON: after a kill or power cut at
 // any instant the old content is there or the new.
-func writeJSON(path string, v any) (err error) {
+func writeJSON(path string, v any) error {
+	if err := replaceJSON(path, v, true); err != nil {
+		return err
+	}
+	return syncFile(filepath.Dir(path))
+}
+
+// replaceJSON is writeJSON that a kill does no harm, and a power cut neither when
+// durable.
+func replaceJSON(path string, v any, durable bool) (err error) {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
@@ -162,16 +171,13 @@ func writeJSON(path string, v any) (err error) {
 		}
 	}()
 	_, werr := f.Write(append(data, '\n'))
-	if werr == nil {
+	if werr == nil && durable {
 		werr = f.Sync()
 	}
 	if err := errors.Join(werr, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return os.Rename(f.Name(), path)
 }
 
 // removeFile removes a file durably. One that is not there is fine.
@@ -183,14 +189,5 @@ func removeFile(path string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes renames and removals in dir durable (fsync(2)).
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return syncFile(filepath.Dir(path))
 }
