@@ -21,6 +21,9 @@ type ConfigV6 struct {
 	// no more after an advertisement. Nil: a locally administered address made
 	// from GuestMAC.
 	GuestMAC, ServerMAC net.HardwareAddr
+	// ServerID is the Ethernet address of the server's identifier (DUID-LL), which a
+	// guest minds when it renews. Nil: ServerMAC.
+	ServerID net.HardwareAddr
 	// Addr is the guest's IPv6 address; its length is that of the network's
 	// prefix, 64.
 	Addr netip.Prefix
@@ -77,6 +80,10 @@ func (c ConfigV6) complete() (*ConfigV6, error) {
 	if c.ServerMAC == nil {
 		c.ServerMAC = serverMAC(c.GuestMAC)
 	}
+	c.ServerID = bytes.Clone(c.ServerID)
+	if c.ServerID == nil {
+		c.ServerID = c.ServerMAC
+	}
 	if !c.Server.IsValid() {
 		c.Server = LinkLocal(c.ServerMAC)
 	}
@@ -93,6 +100,9 @@ func (c ConfigV6) complete() (*ConfigV6, error) {
 func (c ConfigV6) check() error {
 	if err := checkMACs(c.GuestMAC, c.ServerMAC); err != nil {
 		return err
+	}
+	if c.ServerID != nil && len(c.ServerID) != 6 {
+		return fmt.Errorf("field ServerID %s: want 6 bytes", c.ServerID)
 	}
 	a := c.Addr.Addr()
 	if !c.Addr.IsValid() || !a.Is6() || a.Is4In6() || a.IsMulticast() || a.IsUnspecified() || c.Addr.Bits() != 64 {

@@ -224,9 +224,9 @@ func (x *exchange6) addNames(m *dhcpv6.Message) {
 	}
 }
 
-// serverID is the same for every attachment of a network: it is the router's MAC.
+// serverID is the same for every attachment of a network.
 func (x *exchange6) serverID() dhcpv6.DUID {
-	return &dhcpv6.DUIDLL{HWType: iana.HWTypeEthernet, LinkLayerAddr: x.cfg.ServerMAC}
+	return &dhcpv6.DUIDLL{HWType: iana.HWTypeEthernet, LinkLayerAddr: x.cfg.ServerID}
 }
 
 func status(code iana.StatusCode, text string) dhcpv6.Option {

@@ -89,9 +89,10 @@ type AttachRequest struct {
 	// Lease says how the shim's allocator chooses. It must be empty where
 	// Network.IPAM is not IPAMBuiltin.
 	Lease LeasePolicy `json:"lease,omitzero"`
-	// Gateway and Routes are the guest's with IPAMStatic, and say what is in the
+	// Gateway, Gateway6 and Routes are the guest's with IPAMStatic, and say what is in the
 	// CNI result. They must not be set otherwise: then they are the network's.
 	Gateway  netip.Addr `json:"gateway,omitzero"`
+	Gateway6 netip.Addr `json:"gateway6,omitzero"`
 	Routes   []Route    `json:"routes,omitempty"`
 	Hostname string     `json:"hostname,omitempty"`
 	DNS      DNS        `json:"dns,omitzero"`      // for this guest; each part that is set stands in for Network.DNS's

@@ -255,3 +255,22 @@ type Serializer interface {
 // SerializationKey is the only key of a serialized network's dictionary
 // (vmnet-broker 1fa7ae8; 120 bytes of data on macOS 26).
 const SerializationKey = "networkSerialization"
+
+// A RouterFinder is a network whose gateway is the host's own end of the link, with
+// an Ethernet address that the system chose. It is an ability that some networks
+// have; the gateway of the others has the address GatewayMAC.
+type RouterFinder interface {
+	// Router returns the host's end, once an interface of the network was started.
+	// What it does not find yet, it may find a moment later: the system makes it
+	// with the first interface. The error wraps ErrNoRouter.
+	Router(ctx context.Context) (Router, error)
+}
+
+// A Router is the host's end of a network, as guests meet it on the link.
+type Router struct {
+	MAC net.HardwareAddr
+	// LinkLocal is its IPv6 link-local address, without zone.
+	LinkLocal netip.Addr
+	// Addr6 is its address in NetworkConfig.Subnet6; zero: it has none.
+	Addr6 netip.Addr
+}

@@ -64,6 +64,8 @@ func (c Code) Is(target error) bool {
 // Conditions that callers branch on. All are wrapped in an OpError when an
 // Interface returns them; compare with errors.Is.
 var (
+	// ErrNoRouter says that the host's end of a network was not found.
+	ErrNoRouter = errors.New("no interface of the host has the network's addresses")
 	// ErrNoPackets says that no frame is waiting to be read.
 	ErrNoPackets = errors.New("no packets waiting")
 	// ErrPermission says that the interface was refused for want of root, of a

@@ -159,11 +159,11 @@ func (r *attachmentRecord) gateway() netip.Addr {
 // routes are those of the guest: what the caller brought, or the default routes
 // where the network leads outside. A host network reaches nothing beyond its
 // subnet.
-func (r *attachmentRecord) routes() []shim.Route {
-	g := r.Granted
+func (a *attachment) routes() []shim.Route {
+	g := a.rec.Granted
 	switch {
 	case g.IPAM == shim.IPAMStatic:
-		return r.Request.Routes
+		return a.rec.Request.Routes
 	case g.Mode == vmnet.Host:
 		return nil
 	}
@@ -172,7 +172,7 @@ func (r *attachmentRecord) routes() []shim.Route {
 		list = append(list, shim.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), GW: g.Gateway})
 	}
 	if g.Subnet6.IsValid() {
-		list = append(list, shim.Route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), GW: gateway6(g)})
+		list = append(list, shim.Route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), GW: a.gateway6()})
 	}
 	return list
 }

@@ -201,6 +201,10 @@ func startInterface(ctx context.Context, a *attachment) error {
 	a.undo.add("interface", func(context.Context) error { return ifc.Close() })
 	// A driver may give another MAC than it was asked for: what it says counts.
 	a.rec.MAC = ifc.MAC().String()
+	if a.rec.Addr6.IsValid() {
+		// What is not there yet is looked for again when the guest asks.
+		a.router, _ = findRouter(ctx, a)
+	}
 	return nil
 }
 

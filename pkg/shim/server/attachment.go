@@ -18,6 +18,7 @@ type attachment struct {
 	relay   *relay.Relay     // nil when broken
 	problem string           // why it is broken, or ""
 	net     *openNetwork     // nil when broken
+	router  vmnet.Router     // of a guest with IPv6; zero when broken or not found yet
 	sockets []boundSocket
 	names   []string // in full, of the network's DNS
 
@@ -44,10 +45,10 @@ func (s *Server) view(a *attachment) shim.Attachment {
 		v.IPs = append(v.IPs, shim.IP{Address: r.Addr, Gateway: r.gateway()})
 	}
 	if r.Addr6.IsValid() {
-		v.IPs = append(v.IPs, shim.IP{Address: r.Addr6, Gateway: gateway6(r.Granted)})
+		v.IPs = append(v.IPs, shim.IP{Address: r.Addr6, Gateway: a.gateway6()})
 	}
 	if len(v.IPs) > 0 {
-		v.Routes = r.routes()
+		v.Routes = a.routes()
 	}
 	v.Bandwidth, v.Names = r.Request.Bandwidth, a.names
 	if a.ifc != nil {

@@ -30,6 +30,7 @@ func stagesOf(a *attachment) (stages []relay.Stage, err error) {
 	}
 	add(a.rec.Addr.IsValid(), stage4)
 	add(a.rec.Addr6.IsValid(), stage6)
+	add(a.net.names != nil, stageNames)
 	return stages, err
 }
 
@@ -48,7 +49,7 @@ func stage4(a *attachment, mac net.HardwareAddr) (relay.Stage, error) {
 			cfg.DNS = append(cfg.DNS, addr)
 		}
 	}
-	for _, r := range a.rec.routes() {
+	for _, r := range a.routes() {
 		switch {
 		case !r.Dst.Addr().Is4():
 		case r.Dst.Bits() == 0:
@@ -68,6 +69,9 @@ func dnsOf(n shim.NetworkSpec) shim.DNS {
 		return d
 	}
 	for _, a := range []netip.Addr{n.Gateway, gateway6(n)} {
+		if a.Is6() && n.Gateway.IsValid() && n.Driver == shim.DriverVmnet {
+			continue // that the system's DNS proxy answers there too is told by nobody
+		}
 		if a.IsValid() {
 			d.Nameservers = append(d.Nameservers, a.String())
 		}

@@ -95,8 +95,8 @@ func isOne(ip netip.Addr) bool { return ip.IsValid() && !ip.IsUnspecified() }
 // setNames names the guest in the DNS of its network, where there is one.
 func (s *Server) setNames(a *attachment) error {
 	addrs, aliases := guestAddrs(a), a.rec.Request.Aliases
-	namer, ok := a.net.Network.(vmnet.Namer)
-	if !ok || len(addrs) == 0 {
+	namer := a.net.namer()
+	if namer == nil || len(addrs) == 0 {
 		if len(aliases) > 0 {
 			return unsupported("aliases", aliases[0], fmt.Sprintf("driver %s answers no DNS for this guest", a.rec.Granted.Driver))
 		}
@@ -121,10 +121,10 @@ func (s *Server) setNames(a *attachment) error {
 func (a *attachment) dns() shim.DNS {
 	d := a.rec.dns()
 	g := a.rec.Granted
-	if a.net == nil || !slices.Contains(d.Nameservers, g.Gateway.String()) && !slices.Contains(d.Nameservers, gateway6(g).String()) {
+	if a.net == nil || !slices.Contains(d.Nameservers, g.Gateway.String()) && !slices.Contains(d.Nameservers, gateway6(g).String()) && !slices.Contains(d.Nameservers, a.gateway6().String()) {
 		return d
 	}
-	if _, ok := a.net.Network.(vmnet.Namer); !ok {
+	if a.net.namer() == nil {
 		return d
 	}
 	if d.Domain == "" {

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 
@@ -62,22 +65,32 @@ func mayHaveIPv6(n shim.NetworkSpec) bool {
 	return n.IPAM == shim.IPAMBuiltin && n.Mode != vmnet.Bridged
 }
 
-// withoutIPv6 returns the network as a driver opens it that leaves router
-// advertisements to the shim no more than IPv6 itself: only netstack's gateway has
-// the addresses that they tell.
-func withoutIPv6(driver string, asked, want shim.NetworkSpec) (shim.NetworkSpec, error) {
-	if driver == shim.DriverNetstack || !want.Subnet6.IsValid() {
-		return want, nil
-	}
+// asksForIPv6 is what of IPv6 was asked for by name: a key and its value, or "".
+func asksForIPv6(asked shim.NetworkSpec) (key, value string) {
 	for _, k := range []struct{ key, value string }{
 		{"network.subnet6", prefixText(asked.Subnet6)}, {"network.ipv6", asked.IPv6}, {"network.ipv4", asked.IPv4},
 	} {
-		if k.value != "" {
-			return want, unsupported(k.key, k.value, fmt.Sprintf("driver %s gives guests IPv4 only so far", driver))
+		if k.value != "" && k.value != shim.IPManaged {
+			return k.key, k.value
 		}
 	}
-	want.Subnet6 = netip.Prefix{}
-	return want, nil
+	return "", ""
+}
+
+// openWith opens the network with d, named driver, and returns what it fits. Where
+// the driver has no IPv6 and nobody asked for it by name, there is none.
+func openWith(ctx context.Context, driver string, d vmnet.Driver, asked, want shim.NetworkSpec) (vmnet.Network, shim.NetworkSpec, error) {
+	nw, err := d.Open(ctx, configOf(want))
+	if err == nil || !want.Subnet6.IsValid() || !errors.Is(err, errors.ErrUnsupported) {
+		return nw, want, err
+	}
+	fits := want
+	fits.Subnet6 = netip.Prefix{}
+	if key, value := asksForIPv6(asked); key != "" {
+		return nil, fits, unsupported(key, value, fmt.Sprintf("driver %s cannot: %v", driver, err))
+	}
+	nw, err = d.Open(ctx, configOf(fits))
+	return nw, fits, err
 }
 
 func prefixText(p netip.Prefix) string {
@@ -102,11 +115,11 @@ func texts(addrs []netip.Addr) string {
 }
 
 // chooseSubnet6 returns the unique local /64 (RFC 4193) of a network: made from
-// its name, so that it is the same after a reinstallation too, unless something
-// else uses that.
+// its name and the user, so that it is the same after a reinstallation too, unless
+// something else uses that. Two users' networks may be on one host.
 func chooseSubnet6(name string, inUse []netip.Prefix) netip.Prefix {
 	for try := 0; ; try++ {
-		sum := sha256.Sum256([]byte("subnet6\x00" + name + "\x00" + strconv.Itoa(try)))
+		sum := sha256.Sum256([]byte("subnet6\x00" + strconv.Itoa(os.Getuid()) + "\x00" + name + "\x00" + strconv.Itoa(try)))
 		var b [16]byte
 		b[0] = 0xfd
 		copy(b[1:8], sum[:])
@@ -152,8 +165,8 @@ func wanted6(r *attachmentRecord) netip.Addr {
 func stage6(a *attachment, mac net.HardwareAddr) (relay.Stage, error) {
 	g, dns := a.rec.Granted, a.dns()
 	cfg := dhcp.ConfigV6{
-		GuestMAC: mac, ServerMAC: vmnet.GatewayMAC(g.Name), Addr: a.rec.Addr6,
-		Router: g.Mode == vmnet.Shared, SLAAC: g.IPv6 == shim.IPSLAAC, Search: dns.Search, MTU: a.ifc.MTU(),
+		GuestMAC: mac, ServerMAC: vmnet.GatewayMAC(g.Name), ServerID: vmnet.GatewayMAC(g.Name), Addr: a.rec.Addr6,
+		SLAAC: g.IPv6 == shim.IPSLAAC, Search: dns.Search, MTU: a.ifc.MTU(),
 	}
 	if len(cfg.Search) == 0 && dns.Domain != "" {
 		cfg.Search = []string{dns.Domain}
@@ -163,5 +176,5 @@ func stage6(a *attachment, mac net.HardwareAddr) (relay.Stage, error) {
 			cfg.DNS = append(cfg.DNS, addr)
 		}
 	}
-	return dhcp.NewV6(cfg)
+	return newRouterStage(a, cfg)
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/vmnet-cni/vmnet/internal/names"
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
@@ -37,6 +38,18 @@ type openNetwork struct {
 	granted shim.NetworkSpec
 	info    vmnet.NetworkInfo
 	owner   uint32
+	names   *names.Table // of a network whose gateway knows no names; nil: none, or it is a vmnet.Namer
+}
+
+// namer is who knows the names of the network's guests, or nil.
+func (o *openNetwork) namer() vmnet.Namer {
+	if n, ok := o.Network.(vmnet.Namer); ok {
+		return n
+	}
+	if o.names != nil {
+		return tableNamer{o.names}
+	}
+	return nil
 }
 
 // pool is where the network's IPv4 addresses come from.
@@ -150,11 +163,7 @@ func (s *Server) openDriver(ctx context.Context, asked, want shim.NetworkSpec) (
 			return nil, &shim.Error{Code: shim.CodeUnsupported, Key: "network.driver", Value: name,
 				Message: fmt.Sprintf("network.driver %q: this shim has %q", name, s.driverNames())}
 		}
-		fits, err := withoutIPv6(name, asked, want)
-		if err != nil {
-			return nil, err
-		}
-		nw, err := d.Open(ctx, configOf(fits))
+		nw, fits, err := openWith(ctx, name, d, asked, want)
 		if err == nil {
 			return opened(nw, name, asked, fits)
 		}
@@ -203,7 +212,7 @@ func opened(nw vmnet.Network, driver string, asked, want shim.NetworkSpec) (*ope
 	g := want
 	g.Driver = driver
 	g.MTU = info.MTU
-	if info.Subnet.IsValid() {
+	if info.Subnet.IsValid() && want.IPv4 != shim.IPNone { // a system may have IPv4 all the same
 		g.Subnet, g.Gateway = info.Subnet, info.Gateway
 	}
 	if want.Offload && !info.Offload {
@@ -211,5 +220,9 @@ func opened(nw vmnet.Network, driver string, asked, want shim.NetworkSpec) (*ope
 			Message: fmt.Sprintf("network.offload true: driver %s does not have it", driver)}
 		return nil, errors.Join(err, nw.Close())
 	}
-	return &openNetwork{Network: nw, asked: asked, granted: g, info: info}, nil
+	o := &openNetwork{Network: nw, asked: asked, granted: g, info: info}
+	if _, ok := nw.(vmnet.Namer); !ok {
+		o.makeNames()
+	}
+	return o, nil
 }

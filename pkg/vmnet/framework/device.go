@@ -29,6 +29,7 @@ type device struct {
 	queue  uintptr // serial dispatch queue of this device
 	handle uintptr // by which events find it
 	header int     // bytes before the Ethernet header of each frame
+	quiet  bool    // router advertisements of the system are not for the guest
 	pins   runtime.Pinner
 
 	closed  atomic.Bool
@@ -61,6 +62,7 @@ func attach(n *network, s *startCall) *device {
 		d.header = virtioHeaderLen
 		size += virtioHeaderLen
 	}
+	d.quiet = n.kind == classic && n.cfg.Mode == vmnet.Shared && !n.cfg.Layer2
 	d.info = vmnet.Info{
 		MTU:           int(p.mtu),
 		MaxPacketSize: size,
@@ -106,6 +108,11 @@ func (d *device) accept(cfg vmnet.Config, p params) error {
 		}
 		n.grant(granted, p.start, p.end)
 	}
+	if n.kind == classic && n.cfg.Mode == vmnet.Shared && !n.cfg.Layer2 && p.nat66.IsValid() {
+		if err := compare(n.cfg.Subnet6, netip.PrefixFrom(p.nat66, 64).Masked()); err != nil {
+			return err
+		}
+	}
 	if info := n.Info(); !n.cfg.Layer2 {
 		i.Subnet, i.Gateway, i.Subnet6 = info.Subnet, info.Gateway, info.Subnet6
 	}
@@ -140,6 +147,18 @@ func (d *device) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 	if len(bufs) == 0 {
 		return 0, vmnet.InvalidArgument
 	}
+	n, err := d.receive(bufs, sizes)
+	for err == nil && d.quiet {
+		if n = d.dropAdverts(bufs, sizes, n); n > 0 {
+			break
+		}
+		n, err = d.receive(bufs, sizes)
+	}
+	return n, err
+}
+
+// receive asks the framework once; it holds readMu.
+func (d *device) receive(bufs [][]byte, sizes []int) (int, error) {
 	d.rx.load(bufs)
 	r, _, _ := purego.SyscallN(d.net.drv.api.read, d.rx.args[:]...)
 	if code := vmnet.Code(r); code != success {

@@ -30,6 +30,13 @@
 // networks of a mode on one bridge. A shared network without addresses (Layer2)
 // still has the system's gateway and DHCP server before macOS 26.
 //
+// # IPv6
+//
+// A network with Subnet6 has the system's NAT66, or in host mode the host's address,
+// in that prefix. Router advertisements are the shim's to send: those of a logical
+// network are switched off, and those of other shared networks are taken out of
+// what ReadBatch returns and counted. Router tells who the router is.
+//
 // # Threads and memory
 //
 // The framework calls back on threads of libdispatch. The handler that

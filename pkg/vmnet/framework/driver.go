@@ -23,6 +23,7 @@ type driver struct {
 	guard     guard
 	root      bool
 	truncated atomic.Int64
+	adverts   atomic.Int64
 	// privileged is set when the older calls have been seen to work.
 	privileged atomic.Bool
 
@@ -65,7 +66,7 @@ func (d *driver) Stats() Stats {
 	return Stats{
 		Networks: len(d.networks), Interfaces: d.interfaces,
 		Hung: d.guard.hung.Load(), HungTotal: d.guard.total.Load(), Late: d.guard.late.Load(),
-		Panics: bridge.panics.Load(), Truncated: d.truncated.Load(),
+		Panics: bridge.panics.Load(), Truncated: d.truncated.Load(), Adverts: d.adverts.Load(),
 		Handles: int(bridge.count.Load()), Blocks: bridge.live.Load(),
 	}
 }

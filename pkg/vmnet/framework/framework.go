@@ -97,6 +97,7 @@ type Stats struct {
 	Late       int64 // answers that came after their caller had gone
 	Panics     int64 // handlers that panicked
 	Truncated  int64 // frames that were longer than their buffer
+	Adverts    int64 // router advertisements of the system that were kept from guests
 	Handles    int   // blocks and devices that C may still name
 	Blocks     int64 // block copies that C has not disposed of
 }

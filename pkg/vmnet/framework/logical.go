@@ -109,7 +109,7 @@ func (n *network) disable(config uintptr, dhcp bool) {
 	off(a.cfgNoDNS, cfg.Layer2)
 	off(a.cfgNoNAT44, cfg.Layer2 && shared)
 	off(a.cfgNoNAT66, shared && (cfg.Layer2 || !cfg.Subnet6.IsValid()))
-	off(a.cfgNoRA, cfg.Layer2 || !cfg.Subnet6.IsValid())
+	off(a.cfgNoRA, true) // the shim advertises, or nobody does
 }
 
 // step runs one call that sets something. What args point at is kept where it is

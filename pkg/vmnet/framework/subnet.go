@@ -39,7 +39,7 @@ func complete(cfg vmnet.NetworkConfig, k kind) (vmnet.NetworkConfig, error) {
 	if cfg.MTU == 0 && cfg.Mode != vmnet.Bridged {
 		cfg.MTU = vmnet.DefaultMTU
 	}
-	for _, err := range []error{checkMode(cfg), checkMTU(cfg), checkUnsupported(cfg), checkSubnet(cfg), checkSubnet6(cfg)} {
+	for _, err := range []error{checkMode(cfg), checkMTU(cfg), checkUnsupported(cfg, k), checkSubnet(cfg), checkSubnet6(cfg)} {
 		if err != nil {
 			return cfg, err
 		}
@@ -90,8 +90,10 @@ func checkMTU(cfg vmnet.NetworkConfig) error {
 // checkUnsupported refuses what only a gateway that is a program can do, rather
 // than to ignore it. Resolvers are no such thing: guests ask those they were told
 // of by themselves, and the gateway asks the host's.
-func checkUnsupported(cfg vmnet.NetworkConfig) error {
+func checkUnsupported(cfg vmnet.NetworkConfig, k kind) error {
 	switch {
+	case cfg.Subnet6.IsValid() && !cfg.Layer2 && k == classic && cfg.Mode == vmnet.Host:
+		return fmt.Errorf("subnet6 %s: a host network has IPv6 from macOS 11 on, and no range end: %w", cfg.Subnet6, errors.ErrUnsupported)
 	case cfg.HostLoopback:
 		return fmt.Errorf("host loopback: the gateway of driver vmnet is the host itself, bind the service to its address: %w", errors.ErrUnsupported)
 	case cfg.Isolated && cfg.Mode == vmnet.Bridged:

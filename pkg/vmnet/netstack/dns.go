@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
+	"github.com/vmnet-cni/vmnet/internal/names"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -27,7 +28,7 @@ const (
 // dnsServer answers at the gateway's port 53.
 type dnsServer struct {
 	g         *gateway
-	names     *names
+	names     *names.Table
 	resolvers resolvers
 	forwards  bool          // a shared network: other names are asked of the resolvers
 	inFlight  chan struct{} // one token per query being answered
@@ -39,7 +40,7 @@ func newDNSServer(g *gateway) *dnsServer {
 	l := g.cfg.Limits
 	d := &dnsServer{
 		g:         g,
-		names:     newNames(g.info.Domain, g.info.Subnet, g.info.Subnet6),
+		names:     names.New(g.info.Domain, g.info.Subnet, g.info.Subnet6),
 		resolvers: resolvers{fixed: g.info.Resolvers, path: g.cfg.ResolvConf},
 		forwards:  g.info.Mode == vmnet.Shared,
 		inFlight:  make(chan struct{}, l.DNSInFlight),
@@ -47,10 +48,10 @@ func newDNSServer(g *gateway) *dnsServer {
 	}
 	// Both names are valid labels; only a domain that is no name fails, and then
 	// there are no own names.
-	if err := d.names.reserve(vmnet.NameGateway, g.info.Gateway, g.policy.six.gateway); err != nil {
+	if err := d.names.Reserve(vmnet.NameGateway, g.info.Gateway, g.policy.six.gateway); err != nil {
 		g.cfg.Log("dns: %v", err)
 	}
-	if err := d.names.reserve(vmnet.NameHost, g.info.HostLoopbackAddr, g.info.HostLoopbackAddr6); err != nil {
+	if err := d.names.Reserve(vmnet.NameHost, g.info.HostLoopbackAddr, g.info.HostLoopbackAddr6); err != nil {
 		g.cfg.Log("dns: %v", err)
 	}
 	return d

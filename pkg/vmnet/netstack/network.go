@@ -66,13 +66,13 @@ func (n *Network) SetNames(key string, names []string, addrs []netip.Addr) error
 	if n.gateway == nil {
 		return fmt.Errorf("names %q: a layer-2 network has no gateway that could answer: %w", names, errors.ErrUnsupported)
 	}
-	return n.gateway.dns.names.set(key, names, addrs)
+	return n.gateway.dns.names.Set(key, names, addrs)
 }
 
 // RemoveNames implements vmnet.Namer.
 func (n *Network) RemoveNames(key string) {
 	if n.gateway != nil {
-		n.gateway.dns.names.remove(key)
+		n.gateway.dns.names.Remove(key)
 	}
 }
 

@@ -1,4 +1,7 @@
-package netstack
+// Package names keeps the names of a network's guests and answers DNS queries for
+// them: A, AAAA and PTR below one domain and in the reverse zones of the network's
+// subnets. It has no socket: who has one, or a frame, brings the query.
+package names
 
 import (
 	"errors"
@@ -13,10 +16,10 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// names are the names that a network's DNS server answers itself, and the
+// A Table is the names that a network's DNS server answers itself, and the
 // addresses that they have, both ways. Its methods may be called from several
 // goroutines.
-type names struct {
+type Table struct {
 	domain  string         // with a final dot, in lower case
 	subnets []netip.Prefix // at most one of each IP version
 
@@ -33,10 +36,10 @@ type owner struct {
 	addrs []netip.Addr
 }
 
-// newNames returns an empty table for the domain. Subnets that are not valid count
+// New returns an empty table for the domain. Subnets that are not valid count
 // for nothing.
-func newNames(domain string, subnets ...netip.Prefix) *names {
-	return &names{
+func New(domain string, subnets ...netip.Prefix) *Table {
+	return &Table{
 		domain:  dns.CanonicalName(domain),
 		subnets: subnets,
 		owners:  make(map[string]*owner),
@@ -45,39 +48,39 @@ func newNames(domain string, subnets ...netip.Prefix) *names {
 	}
 }
 
-// reserve gives a name of the gateway's own those of its addresses that are valid.
+// Reserve gives a name of the gateway's own those of its addresses that are valid.
 // Without any it does nothing.
-func (n *names) reserve(name string, addrs ...netip.Addr) error {
+func (t *Table) Reserve(name string, addrs ...netip.Addr) error {
 	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() })
-	o, err := n.owner([]string{name}, addrs)
+	o, err := t.owner([]string{name}, addrs)
 	if err != nil || len(addrs) == 0 {
 		return err
 	}
-	n.replace("own/"+name, o)
+	t.replace("own/"+name, o)
 	return nil
 }
 
-// set does what vmnet.Namer's SetNames says.
-func (n *names) set(key string, labels []string, addrs []netip.Addr) error {
+// Set does what vmnet.Namer's SetNames says.
+func (t *Table) Set(key string, labels []string, addrs []netip.Addr) error {
 	for _, l := range labels {
 		if l = strings.ToLower(l); l == vmnet.NameGateway || l == vmnet.NameHost {
 			return fmt.Errorf("name %q: is the gateway's own: %w", l, vmnet.InvalidArgument)
 		}
 	}
-	o, err := n.owner(labels, addrs)
+	o, err := t.owner(labels, addrs)
 	if err != nil {
 		return err
 	}
-	n.replace("guest/"+key, o)
+	t.replace("guest/"+key, o)
 	return nil
 }
 
 // owner checks names and addresses.
-func (n *names) owner(labels []string, addrs []netip.Addr) (*owner, error) {
+func (t *Table) owner(labels []string, addrs []netip.Addr) (*owner, error) {
 	o := &owner{addrs: slices.Clone(addrs)}
 	for _, l := range labels {
-		fqdn := dns.CanonicalName(l + "." + n.domain)
-		if _, ok := dns.IsDomainName(fqdn); !ok || l == "" || dns.CountLabel(fqdn) != dns.CountLabel(n.domain)+1 {
+		fqdn := dns.CanonicalName(l + "." + t.domain)
+		if _, ok := dns.IsDomainName(fqdn); !ok || l == "" || dns.CountLabel(fqdn) != dns.CountLabel(t.domain)+1 {
 			return nil, fmt.Errorf("name %q: want a single DNS label: %w", l, vmnet.InvalidArgument)
 		}
 		if !slices.Contains(o.names, fqdn) {
@@ -86,7 +89,7 @@ func (n *names) owner(labels []string, addrs []netip.Addr) (*owner, error) {
 	}
 	for _, a := range addrs {
 		arpa, err := dns.ReverseAddr(a.String())
-		if err != nil || !n.speaks(a) {
+		if err != nil || !t.speaks(a) {
 			return nil, fmt.Errorf("names %q: address %s: the network does not have this IP version: %w", labels, a, errors.ErrUnsupported)
 		}
 		o.arpas = append(o.arpas, arpa)
@@ -95,35 +98,35 @@ func (n *names) owner(labels []string, addrs []netip.Addr) (*owner, error) {
 }
 
 // replace puts o in the place of what key had.
-func (n *names) replace(key string, o *owner) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.removeLocked(key)
-	n.owners[key] = o
+func (t *Table) replace(key string, o *owner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.removeLocked(key)
+	t.owners[key] = o
 	for _, name := range o.names {
-		n.forward[name] = append(n.forward[name], o)
+		t.forward[name] = append(t.forward[name], o)
 	}
 	if len(o.names) == 0 {
 		return
 	}
 	for _, arpa := range o.arpas {
-		n.reverse[arpa] = append(n.reverse[arpa], o)
+		t.reverse[arpa] = append(t.reverse[arpa], o)
 	}
 }
 
-// remove forgets the names of a guest.
-func (n *names) remove(key string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.removeLocked("guest/" + key)
+// Remove forgets the names of a guest.
+func (t *Table) Remove(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.removeLocked("guest/" + key)
 }
 
-func (n *names) removeLocked(key string) {
-	o := n.owners[key]
+func (t *Table) removeLocked(key string) {
+	o := t.owners[key]
 	if o == nil {
 		return
 	}
-	delete(n.owners, key)
+	delete(t.owners, key)
 	drop := func(from map[string][]*owner, name string) {
 		if left := slices.DeleteFunc(from[name], func(p *owner) bool { return p == o }); len(left) > 0 {
 			from[name] = left
@@ -132,34 +135,34 @@ func (n *names) removeLocked(key string) {
 		}
 	}
 	for _, name := range o.names {
-		drop(n.forward, name)
+		drop(t.forward, name)
 	}
 	for _, arpa := range o.arpas {
-		drop(n.reverse, arpa)
+		drop(t.reverse, arpa)
 	}
 }
 
-// owns reports whether names like name are the network's own to answer: those of
+// Owns reports whether names like name are the network's own to answer: those of
 // its domain, and the reverse names of its subnet.
-func (n *names) owns(name string) bool {
-	if dns.IsSubDomain(n.domain, name) {
+func (t *Table) Owns(name string) bool {
+	if dns.IsSubDomain(t.domain, name) {
 		return true
 	}
 	a, ok := reverseAddr(name)
-	return ok && slices.ContainsFunc(n.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
+	return ok && slices.ContainsFunc(t.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // speaks reports whether a is of an IP version that the network has.
-func (n *names) speaks(a netip.Addr) bool {
-	return slices.ContainsFunc(n.subnets, func(p netip.Prefix) bool { return p.IsValid() && p.Addr().Is4() == a.Is4() })
+func (t *Table) speaks(a netip.Addr) bool {
+	return slices.ContainsFunc(t.subnets, func(p netip.Prefix) bool { return p.IsValid() && p.Addr().Is4() == a.Is4() })
 }
 
 // lookup returns the addresses, in ascending order, or the name, that name, in
 // lower case, has.
-func (n *names) lookup(name string) (addrs []netip.Addr, ptr string, ok bool) {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	for _, o := range n.forward[name] {
+func (t *Table) lookup(name string) (addrs []netip.Addr, ptr string, ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, o := range t.forward[name] {
 		for _, a := range o.addrs {
 			if !slices.Contains(addrs, a) {
 				addrs = append(addrs, a)
@@ -167,7 +170,7 @@ func (n *names) lookup(name string) (addrs []netip.Addr, ptr string, ok bool) {
 		}
 		ok = true
 	}
-	if owners := n.reverse[name]; len(owners) > 0 {
+	if owners := t.reverse[name]; len(owners) > 0 {
 		return nil, owners[0].names[0], true
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
