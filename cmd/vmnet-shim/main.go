@@ -10,13 +10,19 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/vmnet-cni/vmnet/cmd/vmnet-shim/dropin"
 )
 
 // version is set by the linker (Makefile).
 var version = "devel"
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	args, ok := dropin.Called(os.Args)
+	if !ok {
+		args = os.Args[1:]
+	}
+	os.Exit(run(args, os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run runs one command and returns the exit status: 0, 1 for an error, or the
@@ -35,7 +41,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case errors.As(err, &exit):
 		return int(exit)
 	}
-	fmt.Fprintln(stderr, "vmnet-shim:", err)
+	name := "vmnet-shim"
+	if len(args) > 0 && dropin.Is(args[0]) {
+		name = args[0]
+	}
+	fmt.Fprintln(stderr, name+":", err)
 	return 1
 }
 
@@ -61,5 +71,6 @@ root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServe(), newList(), newInspect(), newLeases(), newRun(), newVersion())
+	root.AddCommand(newDropins()...)
 	return root
 }

@@ -142,14 +142,19 @@ func (f *runFlags) start(ctx context.Context, c *shim.Client, a shim.Attachment,
 	if err != nil {
 		return 0, err
 	}
+	return runChild(path, args, environment(a), []*os.File{frames}, func() { _ = frames.Close() }, signals)
+}
+
+// runChild runs the program path with files as its descriptors from 3 on, and
+// returns its exit status, 128 and the signal's number when a signal ended it. It
+// calls started when the program has copies of the files.
+func runChild(path string, args, env []string, files []*os.File, started func(), signals *signalCatcher) (int, error) {
 	child := &exec.Cmd{
-		Path: path, Args: args, Env: append(os.Environ(), environment(a)...),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: []*os.File{frames},
+		Path: path, Args: args, Env: append(os.Environ(), env...),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: files,
 	}
-	err = child.Start()
-	if cerr := frames.Close(); err == nil { // the child's copy is the only one now
-		err = cerr
-	}
+	err := child.Start()
+	started() // the child's copies are the only ones now
 	if err != nil {
 		return 0, fmt.Errorf("run: %w", err)
 	}

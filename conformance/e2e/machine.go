@@ -102,6 +102,12 @@ func (m *Machine) Run(cmd *exec.Cmd) error {
 	return m.do(cmd.Run)
 }
 
+// Start starts a program on the machine. The caller waits for it.
+func (m *Machine) Start(cmd *exec.Cmd) error {
+	cmd.Env = append(os.Environ(), m.env...)
+	return m.do(cmd.Start)
+}
+
 // Network returns the network's name.
 func (m *Machine) Network() string { return m.list.Name }
 

@@ -9,19 +9,26 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Config says what guest to run. Exactly one of Frame and StreamPath is set.
+// Config says what guest to run. Exactly one of Frame, StreamPath and Launcher is
+// set.
 type Config struct {
 	// Frame is the guest's end of a datagram socket. Start gives QEMU a copy; the
 	// caller closes its own when Start has returned, so that nobody else holds it.
 	Frame *os.File
 	// StreamPath is the socket on which frames come with their length before them.
 	StreamPath string
+	// Reconnect has QEMU connect to StreamPath again when the connection ends.
+	Reconnect bool
+	// Launcher is a program with arguments that runs QEMU, with a stream socket as
+	// fd 3.
+	Launcher []string
 	// MAC is the address of the guest's network card.
 	MAC net.HardwareAddr
 	// MTU in bytes is offered to the guest's driver. Zero: not told.
@@ -72,8 +79,9 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start guest: initramfs: %w", err)
 	}
+	args := append(append(slices.Clone(cfg.Launcher), cfg.QEMU), cfg.args(initrd)...)
 	v := &VM{
-		cmd:    exec.CommandContext(ctx, cfg.QEMU, cfg.args(initrd)...),
+		cmd:    exec.CommandContext(ctx, args[0], args[1:]...),
 		initrd: initrd,
 		lines:  make(chan string, maxLines),
 		stop:   make(chan struct{}),
@@ -98,8 +106,14 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 
 // complete fills in the defaults.
 func (cfg *Config) complete() (err error) {
-	if (cfg.Frame == nil) == (cfg.StreamPath == "") {
-		return errors.New("want one of Frame and StreamPath")
+	ways := 0
+	for _, set := range []bool{cfg.Frame != nil, cfg.StreamPath != "", len(cfg.Launcher) > 0} {
+		if set {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return errors.New("want one of Frame, StreamPath and Launcher")
 	}
 	if len(cfg.MAC) != 6 {
 		return fmt.Errorf("mac %q: want 6 bytes", cfg.MAC)
@@ -149,8 +163,14 @@ func (cfg *Config) initramfs() (path string, err error) {
 // args returns QEMU's arguments (qemu(1)).
 func (cfg *Config) args(initrd string) []string {
 	netdev := "dgram,id=net0,local.type=fd,local.str=3"
-	if cfg.StreamPath != "" {
+	switch {
+	case len(cfg.Launcher) > 0:
+		netdev = "socket,id=net0,fd=3"
+	case cfg.StreamPath != "":
 		netdev = "stream,id=net0,server=off,addr.type=unix,addr.path=" + cfg.StreamPath
+		if cfg.Reconnect {
+			netdev += ",reconnect=1" // reconnect-ms from QEMU 9.2 on
+		}
 	}
 	card := "virtio-net-pci,netdev=net0,romfile=,mac=" + cfg.MAC.String()
 	if cfg.MTU != 0 {
