@@ -24,7 +24,8 @@ type Config struct {
 	Frame *os.File
 	// StreamPath is the socket on which frames come with their length before them.
 	StreamPath string
-	// Reconnect has QEMU connect to StreamPath again when the connection ends.
+	// Reconnect has QEMU connect to StreamPath again when the connection ends, if it
+	// can (8.0).
 	Reconnect bool
 	// Launcher is a program with arguments that runs QEMU, with a stream socket as
 	// fd 3.
@@ -169,7 +170,7 @@ func (cfg *Config) args(initrd string) []string {
 	case cfg.StreamPath != "":
 		netdev = "stream,id=net0,server=off,addr.type=unix,addr.path=" + cfg.StreamPath
 		if cfg.Reconnect {
-			netdev += ",reconnect=1" // reconnect-ms from QEMU 9.2 on
+			netdev += reconnect(cfg.QEMU)
 		}
 	}
 	card := "virtio-net-pci,netdev=net0,romfile=,mac=" + cfg.MAC.String()
@@ -183,6 +184,23 @@ func (cfg *Config) args(initrd string) []string {
 		"-append", "console=ttyS0 quiet loglevel=2 panic=-1 mitigations=off nokaslr tsc=reliable",
 		"-netdev", netdev, "-device", card,
 	}
+}
+
+// reconnect returns the option by which this QEMU connects again: older ones than
+// 8.0 cannot, and 9.2 brought another name.
+func reconnect(qemu string) string {
+	out, err := exec.Command(qemu, "--version").Output()
+	var major, minor int
+	if err == nil {
+		_, err = fmt.Sscanf(string(out), "QEMU emulator version %d.%d", &major, &minor)
+	}
+	switch {
+	case err != nil || major < 8:
+		return ""
+	case major > 9 || major == 9 && minor >= 2:
+		return ",reconnect-ms=500"
+	}
+	return ",reconnect=1"
 }
 
 // read passes the console on, line by line, until QEMU has exited.

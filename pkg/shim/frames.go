@@ -45,8 +45,8 @@ func (c *Client) Frames(ctx context.Context, network, containerID, ifname string
 
 // Give makes f, whose other end a guest has, the frame fd of the attachment a. It
 // replaces the one before. f is a connected unix socket, datagram or stream,
-// whichever kind the attachment was made with; it stays the caller's, who should
-// close it, since the shim has a duplicate.
+// whichever kind the attachment was made with, or a datagram socket with a name and
+// no peer, to which guests send. It stays the caller's; the shim has a duplicate.
 func (c *Client) Give(ctx context.Context, a Attachment, f *os.File) error {
 	kind, err := handover.Kind(f)
 	if err != nil {

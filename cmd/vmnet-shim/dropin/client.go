@@ -75,7 +75,7 @@ func connectStream(path string) (int, error) {
 	unix.CloseOnExec(fd)
 	for {
 		err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
-		if err != unix.EINTR { //nolint:errorlint // Connect returns it bare
+		if err != unix.EINTR {
 			break
 		}
 	}

@@ -146,16 +146,19 @@ Unlike the real one, it takes a new guest on PATH when the one before has gone.`
 			if err != nil {
 				return err
 			}
-			h := &helper{flags: &f, req: req, id: id, log: newLog(cmd.ErrOrStderr(), f.verbose), stderr: cmd.ErrOrStderr()}
+			h := &helper{flags: &f, req: req, id: id, single: byFD, log: newLog(cmd.ErrOrStderr(), f.verbose), stderr: cmd.ErrOrStderr()}
 			if byFD {
-				h.guest, err = inheritGuest(fd)
+				h.socket, err = inheritGuest(fd)
 			} else {
-				h.guest, err = bindGuest(socket)
+				h.socket, err = bindGuest(socket)
 			}
 			if err != nil {
 				return err
 			}
-			defer h.guest.close()
+			defer h.socket.Close()
+			if !byFD {
+				defer os.Remove(socket)
+			}
 			return h.serve(ctx, cmd.OutOrStdout())
 		},
 	}

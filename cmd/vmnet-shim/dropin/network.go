@@ -134,7 +134,7 @@ func (f prefix6Flag) String() string { return ipv4Flag(f).String() }
 func (f prefix6Flag) Set(text string) error {
 	a, err := netip.ParseAddr(text)
 	if err != nil || !a.Is6() || a.Zone() != "" || a.As16()[0] != 0xfd || netip.PrefixFrom(a, 64).Masked().Addr() != a {
-		return fmt.Errorf("want a unique local /64, as fd00:1:2:3::")
+		return fmt.Errorf("want a unique local prefix, as fd00:1:2:3:: for a /64")
 	}
 	*f.addr = a
 	return nil

@@ -63,7 +63,7 @@ func peek(c *net.UnixConn) ([]byte, error) {
 	var perr error
 	err = raw.Read(func(fd uintptr) bool {
 		n, _, perr = unix.Recvfrom(int(fd), buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		return perr != unix.EAGAIN && perr != unix.EINTR //nolint:errorlint // Recvfrom returns it bare
+		return perr != unix.EAGAIN && perr != unix.EINTR
 	})
 	switch {
 	case err != nil:

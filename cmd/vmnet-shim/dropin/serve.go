@@ -24,7 +24,10 @@ type helper struct {
 	flags  *helperFlags
 	req    shim.AttachRequest
 	id     string
-	guest  guestSocket
+	socket *os.File // the guest's
+	single bool     // socket has one guest at its other end, and no name
+	has    bool     // the shim has socket
+	pid    int      // of the shim that was asked last
 	log    *logrus.Logger
 	stderr io.Writer
 }
@@ -45,6 +48,11 @@ func (h *helper) serve(ctx context.Context, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	status, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	h.pid = status.PID
 	line, err := json.Marshal(h.describe(a, n))
 	if err != nil {
 		return err
@@ -55,27 +63,15 @@ func (h *helper) serve(ctx context.Context, stdout io.Writer) (err error) {
 	return h.loop(ctx, c, a)
 }
 
-// loop hands the guest to the shim whenever there is one that the shim does not
-// have.
+// loop hands the guest's socket to the shim whenever the shim does not have it.
 func (h *helper) loop(ctx context.Context, c *shim.Client, a shim.Attachment) error {
 	stats, stop := every(h.flags.stats)
 	defer stop()
 	tick := time.NewTicker(tendEvery / 4)
 	defer tick.Stop()
 	for {
-		switch there, err := h.guest.ready(); {
-		case err != nil:
-			return err
-		case there:
-			if err := c.Give(ctx, a, h.guest.file()); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				h.log.WithError(err).Warn("guest not handed over")
-			} else {
-				h.guest.given()
-				h.log.WithField("containerID", a.ContainerID).Info("guest handed over")
-			}
+		if !h.has {
+			h.give(ctx, c, a)
 		}
 		select {
 		case <-ctx.Done():
@@ -88,16 +84,28 @@ func (h *helper) loop(ctx context.Context, c *shim.Client, a shim.Attachment) er
 	}
 }
 
+// give hands the guest's socket over.
+func (h *helper) give(ctx context.Context, c *shim.Client, a shim.Attachment) {
+	err := c.Give(ctx, a, h.socket)
+	switch {
+	case err == nil:
+		h.has = true
+		h.log.WithField("containerID", a.ContainerID).Info("socket handed over")
+	case ctx.Err() == nil:
+		h.log.WithError(err).Warn("socket not handed over")
+	}
+}
+
 // check finds out whether the shim still has the guest.
 func (h *helper) check(ctx context.Context, c *shim.Client, a shim.Attachment) {
 	now, err := c.Attachment(ctx, a.Network, a.ContainerID, a.IfName)
-	switch {
-	case shim.CodeOf(err) == shim.CodeNotFound:
-		if _, err = c.Attach(ctx, a.Network, a.ContainerID, a.IfName, h.req); err == nil {
-			h.guest.lost()
-		}
-	case err == nil && !now.Peer.Connected:
-		h.guest.lost()
+	if shim.CodeOf(err) == shim.CodeNotFound {
+		_, err = c.Attach(ctx, a.Network, a.ContainerID, a.IfName, h.req)
+	}
+	if status, serr := c.Status(ctx); serr == nil && status.PID != h.pid {
+		h.has, h.pid = false, status.PID
+	} else if err == nil && !now.Peer.Connected && h.single {
+		h.has = false // it does no harm when the guest has gone
 	}
 	if err != nil && ctx.Err() == nil {
 		h.log.WithError(err).Warn("shim")
@@ -197,11 +205,6 @@ func sudoOwner() (uid, gid int) {
 		return n
 	}
 	return id("SUDO_UID"), id("SUDO_GID")
-}
-
-// disconnect makes a datagram socket take from and send to anybody again.
-func disconnect(fd int) error {
-	return os.NewSyscallError("connect", unconnect(fd))
 }
 
 // isDatagram checks that fd is a unix datagram socket.

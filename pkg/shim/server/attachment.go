@@ -10,7 +10,7 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// An attachment is what the map of attachments holds. All but undo never
+// An attachment is what the map of attachments holds. All but undo and given never
 // changes: whoever finds an attachment in the map may read it without a lock.
 type attachment struct {
 	rec     attachmentRecord
@@ -22,7 +22,8 @@ type attachment struct {
 	sockets []boundSocket
 	names   []string // in full, of the network's DNS
 
-	undo undoList // guarded by the key's lock
+	undo  undoList // guarded by the key's lock, as is given
+	given int      // sockets that clients gave and that wait for peers
 }
 
 // view is what the API tells of the attachment.

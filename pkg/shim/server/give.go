@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -70,10 +71,21 @@ func (a *attachment) refuseFrames(m handover.Message) error {
 	return nil
 }
 
-// attachFrames makes f the attachment's peer. It owns f.
+// maxGiven bounds the sockets of an attachment that clients gave and that wait for
+// peers.
+const maxGiven = 4
+
+// attachFrames makes f the attachment's peer, or a place where its peers appear. It
+// owns f. The caller holds the key's lock.
 func (a *attachment) attachFrames(f *os.File, kind string) error {
-	if err := prepareGiven(f); err != nil {
+	lone, err := prepareGiven(f)
+	switch {
+	case err != nil:
 		return errors.Join(err, f.Close())
+	case lone && kind != handover.KindDgram:
+		return errors.Join(errors.New("stream socket without a peer: want a connected one"), f.Close())
+	case lone:
+		return a.listenGiven(f)
 	}
 	port, err := newPort(kind, f, a.ifc.MaxPacketSize())
 	if err != nil {
@@ -83,21 +95,38 @@ func (a *attachment) attachFrames(f *os.File, kind string) error {
 	return nil
 }
 
-// prepareGiven makes sure that a socket which somebody else made has its other end
-// and room for a burst. Smaller buffers mean earlier drops, nothing worse.
-func prepareGiven(f *os.File) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
+// listenGiven takes peers from f, a datagram socket with a name.
+func (a *attachment) listenGiven(f *os.File) error {
+	if a.given == maxGiven {
+		return errors.Join(fmt.Errorf("%d sockets were given for this attachment: want no more", maxGiven), f.Close())
+	}
+	c, err := net.FilePacketConn(f)
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	var perr error
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return errors.Join(fmt.Errorf("a socket of %s: want a unix socket", c.LocalAddr().Network()), c.Close())
+	}
+	if err := a.relay.ListenDatagram(u); err != nil {
+		return err
+	}
+	a.given++
+	return nil
+}
+
+// prepareGiven makes room for a burst in a socket that somebody else made, and
+// reports whether it has no peer. Smaller buffers mean earlier drops, nothing worse.
+func prepareGiven(f *os.File) (lone bool, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false, err
+	}
 	err = raw.Control(func(fd uintptr) {
-		if _, err := unix.Getpeername(int(fd)); err != nil {
-			perr = fmt.Errorf("socket without a peer: want a connected one: %w", os.NewSyscallError("getpeername", err))
-			return
-		}
+		_, perr := unix.Getpeername(int(fd))
+		lone = perr != nil
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, socketBuffer)
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer)
 	})
-	return errors.Join(err, perr)
+	return lone, err
 }

@@ -86,7 +86,7 @@ func TestGiveRefused(t *testing.T) {
 		"a file":             {a, file, "neither a socket"},
 		"no such attachment": {other, host(), "n/d/eth0"},
 		"offload":            {offload, host(), "offload true"},
-		"no peer":            {a, os.NewFile(uintptr(fd), "lone"), "without a peer"},
+		"no peer":            {a, os.NewFile(uintptr(fd), "lone"), "want a named datagram socket"},
 	} {
 		if err := r.Give(t.Context(), c.a, c.f); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
