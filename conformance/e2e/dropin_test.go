@@ -289,10 +289,12 @@ func TestHelper(t *testing.T) {
 	const id = "2835E074-9892-4A79-AFFB-7E41D2605678"
 	m := newMachine(t, nil)
 	program := dropin(t, "vmnet-helper")
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	unix.CloseOnExec(fds[0])
+	unix.CloseOnExec(fds[1])
 	mine, theirs := os.NewFile(uintptr(fds[0]), "mine"), os.NewFile(uintptr(fds[1]), "theirs")
 	r, w, err := os.Pipe()
 	if err != nil {
