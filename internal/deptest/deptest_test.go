@@ -63,7 +63,7 @@ var rules = []rule{
 		why: "it moves frames and knows no driver, no shim and no address",
 	},
 	{
-		name: "answers on the frame path", who: []string{"pkg/dhcp"}, deep: true,
+		name: "answers on the frame path", who: []string{"pkg/dhcp", "pkg/guard"}, deep: true,
 		mayNot: []string{"*"}, but: []string{"pkg/vmnet", "pkg/relay"},
 		why: "a stage of the relay is told the lease; it does not look for it",
 	},

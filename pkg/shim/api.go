@@ -101,6 +101,8 @@ type AttachRequest struct {
 	Forwards []Forward `json:"forwards,omitempty"`
 	// Bandwidth bounds the guest's rates.
 	Bandwidth Bandwidth `json:"bandwidth,omitzero"`
+	// Guard says what frames of the guest are dropped; see vmnet.Guard.
+	Guard Guard `json:"guard,omitzero"`
 	// Aliases are names, single DNS labels, by which the network's other guests
 	// find this one, where the driver's gateway answers DNS.
 	Aliases []string `json:"aliases,omitempty"`
@@ -127,6 +129,7 @@ type Attachment struct {
 
 	Forwards  []Forward `json:"forwards,omitempty"`
 	Bandwidth Bandwidth `json:"bandwidth,omitzero"`
+	Guard     Guard     `json:"guard,omitzero"` // complete
 	// Names are those that the network's DNS has for the guest, in full. The first
 	// is the one that its address leads back to.
 	Names []string `json:"names,omitempty"`

@@ -110,6 +110,7 @@ func (c *call) attach(client *shim.Client, want wanted, l *lease) (shim.Attachme
 		Sandbox:   c.env.NetNS,
 		Forwards:  want.Forwards,
 		Bandwidth: want.Bandwidth,
+		Guard:     c.conf.Guard,
 		Aliases:   want.Aliases,
 	}
 	if l != nil {

@@ -42,6 +42,7 @@ func check(c *call) (output, error) {
 	}
 	drift := compare(a, c.conf.givesAddresses(), prev, ours)
 	drift = append(drift, compareWanted(a, c.conf.wanted)...)
+	drift = append(drift, compareGuard(a, c.conf.Guard.Complete(c.conf.givesAddresses()))...)
 	if len(drift) > 0 {
 		return output{}, errorf(codeDrift, "attachment %s/%s/%s differs from the result of ADD: %s",
 			a.Network, a.ContainerID, a.IfName, strings.Join(drift, "; "))
@@ -98,6 +99,15 @@ func compareWanted(a shim.Attachment, want wanted) (drift []string) {
 		drift = append(drift, fmt.Sprintf("bandwidth: want %d and %d bit/s, attachment has %d and %d", w.IngressRate, w.EgressRate, b.IngressRate, b.EgressRate))
 	}
 	return drift
+}
+
+// compareGuard lists what differs between the guard of the attachment and that of
+// the configuration. A shim from before there were guards tells of none.
+func compareGuard(a shim.Attachment, want shim.Guard) []string {
+	if a.Guard.MAC == nil || a.Guard.Equal(want) {
+		return nil
+	}
+	return []string{fmt.Sprintf("guard: configuration has %s, attachment has %s", show(want), show(a.Guard))}
 }
 
 // An address is one of an interface, with its gateway, as text.

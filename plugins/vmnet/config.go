@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -19,6 +18,7 @@ type config struct {
 
 	Spec     shim.NetworkSpec
 	Frames   string // shim.FramesDgram or FramesStream
+	Guard    shim.Guard
 	Delegate string // the plugin that gives the addresses; empty: none
 	Lease    shim.LeasePolicy
 	Shim     shimConfig
@@ -93,7 +93,7 @@ func (c *config) parseRest(o *object) error {
 
 	c.parseSpec(o)
 	c.parseDNS(openObject("dns", o.raw("dns")), o)
-	o.fail(refuseGuard(openObject("guard", o.raw("guard"))))
+	o.fail(c.parseGuard(openObject("guard", o.raw("guard"))))
 	o.fail(c.parseIPMasq(o))
 	c.wanted = parseWanted(o, c.Name)
 	o.drop(func(key string) bool { return strings.HasPrefix(key, "cni.dev/") })
@@ -206,22 +206,15 @@ func (c *config) parseDNS(o *object, all *object) {
 	all.fail(checkDNS("dns", *d, "nameservers", "search"))
 }
 
-// refuseGuard accepts what changes nothing: no guard is built yet.
-func refuseGuard(o *object) error {
-	for _, key := range []string{"mac", "ip", "dhcp", "ra"} {
-		on := false
-		if o.take(key, &on, "true or false") && on {
-			o.fail(notBuilt("guard."+key, on, "frames are not guarded; want false, or no such key"))
-		}
-	}
-	for _, key := range []string{"allow", "deny"} {
-		var list []netip.Prefix
-		o.take(key, &list, `a list of subnets, as ["10.0.0.0/8"]`)
-		everything := key == "allow" && len(list) == 1 && list[0].Bits() == 0 && list[0].Addr().Is4()
-		if len(list) > 0 && !everything {
-			o.fail(notBuilt("guard."+key, list, "destinations are not filtered; want no such key"))
-		}
-	}
+// parseGuard reads what guests may send.
+func (c *config) parseGuard(o *object) error {
+	g := &c.Guard
+	o.take("mac", &g.MAC, "true or false")
+	o.take("ip", &g.IP, "true or false")
+	o.take("dhcp", &g.DHCP, "true or false")
+	o.take("ra", &g.RA, "true or false")
+	o.take("allow", &g.Allow, `a list of subnets, as ["10.0.0.0/8"]`)
+	o.take("deny", &g.Deny, `a list of subnets, as ["10.0.0.0/8"]`)
 	return o.end()
 }
 

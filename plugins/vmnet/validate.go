@@ -14,7 +14,7 @@ import (
 func (c *config) validate() error {
 	var all problems
 	for _, check := range []func() error{
-		c.checkChoices, c.checkVersions, c.checkSubnet, c.checkSubnet6, c.checkMode, c.wanted.refuseUnbuilt, c.checkRanges, c.checkWanted,
+		c.checkChoices, c.checkVersions, c.checkSubnet, c.checkSubnet6, c.checkMode, c.checkGuard, c.wanted.refuseUnbuilt, c.checkRanges, c.checkWanted,
 	} {
 		all.add(check())
 	}
@@ -102,6 +102,30 @@ func (c *config) checkMode() error {
 		return badValue("gateway", s.Gateway, "no such key: in mode bridged the uplink's network has its own")
 	case s.HostLoopback:
 		return badValue("hostLoopback", true, "false: mode bridged has no address for the host's loopback")
+	}
+	return nil
+}
+
+// checkGuard checks what guests may send.
+func (c *config) checkGuard() error {
+	if ip := c.Guard.IP; ip != nil && *ip && !c.givesAddresses() {
+		return badValue("guard.ip", true, "false, or no such key: the network gives no addresses, and so it is not known which are right")
+	}
+	for _, l := range []struct {
+		key  string
+		list []netip.Prefix
+	}{{"guard.allow", c.Guard.Allow}, {"guard.deny", c.Guard.Deny}} {
+		if len(l.list) > shim.MaxGuardPrefixes {
+			return badValue(l.key, len(l.list), "at most %d subnets", shim.MaxGuardPrefixes)
+		}
+		for _, p := range l.list {
+			switch {
+			case !p.IsValid() || p.Addr().Is4In6():
+				return badValue(l.key, l.list, `a list of subnets, as ["10.0.0.0/8"]`)
+			case p != p.Masked():
+				return badValue(l.key, p, "the subnet's own address, %s", p.Masked())
+			}
+		}
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (s *Server) view(a *attachment) shim.Attachment {
 	if len(v.IPs) > 0 {
 		v.Routes = a.routes()
 	}
-	v.Bandwidth, v.Names = r.Request.Bandwidth, a.names
+	v.Bandwidth, v.Guard, v.Names = r.Request.Bandwidth, r.Request.Guard, a.names
 	if a.ifc != nil {
 		v.Forwards = r.Request.Forwards
 		info := a.ifc.Info()

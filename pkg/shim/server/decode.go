@@ -129,6 +129,9 @@ func fieldByKey(v reflect.Value, key string) (reflect.Value, bool) {
 }
 
 func jsonKind(v reflect.Value) string {
+	if v.Kind() == reflect.Pointer {
+		v = reflect.Zero(v.Type().Elem())
+	}
 	switch v.Kind() {
 	case reflect.Bool:
 		return "true or false"

@@ -11,8 +11,8 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// stagesOf returns what looks at the guest's frames: the DHCP servers, unless
-// addresses are the guest's own business.
+// stagesOf returns what looks at the guest's frames: the guard, then the DHCP
+// servers, unless addresses are the guest's own business.
 func stagesOf(a *attachment) (stages []relay.Stage, err error) {
 	mac, err := net.ParseMAC(a.rec.MAC)
 	if err != nil {
@@ -26,8 +26,11 @@ func stagesOf(a *attachment) (stages []relay.Stage, err error) {
 		if stage, err = make(a, mac); err != nil {
 			err = fmt.Errorf("attachment %s: %w", a.rec.Key, err)
 		}
-		stages = append(stages, stage)
+		if stage != nil {
+			stages = append(stages, stage)
+		}
 	}
+	add(true, guardStage)
 	add(a.rec.Addr.IsValid(), stage4)
 	add(a.rec.Addr6.IsValid(), stage6)
 	add(a.net.names != nil, stageNames)

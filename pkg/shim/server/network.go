@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/vmnet-cni/vmnet/internal/names"
+	"github.com/vmnet-cni/vmnet/pkg/guard"
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
@@ -38,6 +39,7 @@ type openNetwork struct {
 	granted shim.NetworkSpec
 	info    vmnet.NetworkInfo
 	owner   uint32
+	claims  *guard.Claims // the addresses that guests made themselves
 	names   *names.Table // of a network whose gateway knows no names; nil: none, or it is a vmnet.Namer
 }
 
@@ -220,7 +222,7 @@ func opened(nw vmnet.Network, driver string, asked, want shim.NetworkSpec) (*ope
 			Message: fmt.Sprintf("network.offload true: driver %s does not have it", driver)}
 		return nil, errors.Join(err, nw.Close())
 	}
-	o := &openNetwork{Network: nw, asked: asked, granted: g, info: info}
+	o := &openNetwork{Network: nw, asked: asked, granted: g, info: info, claims: claimsOf(g)}
 	if _, ok := nw.(vmnet.Namer); !ok {
 		o.makeNames()
 	}

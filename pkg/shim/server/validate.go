@@ -45,7 +45,7 @@ func normalize(k ipam.Key, r *shim.AttachRequest) error {
 	if err := normalizeSpec(&r.Network); err != nil {
 		return err
 	}
-	for _, f := range []func(*shim.AttachRequest) error{normalizeFrames, normalizeMAC, normalizeIPs, normalizeRanges, normalizeLease, normalizeGiven, normalizeForwards, normalizeBandwidth, normalizeAliases, checkTexts} {
+	for _, f := range []func(*shim.AttachRequest) error{normalizeFrames, normalizeMAC, normalizeIPs, normalizeRanges, normalizeLease, normalizeGiven, normalizeForwards, normalizeBandwidth, normalizeGuard, normalizeAliases, checkTexts} {
 		if err := f(r); err != nil {
 			return err
 		}
