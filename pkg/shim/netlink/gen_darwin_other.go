@@ -4,9 +4,58 @@
 
 package netlink
 
+import (
+	"net"
+)
+
+// AddrAdd is on Linux alone: the error wraps [ErrNotImplemented].
+func AddrAdd(link Link, addr *Addr) error {
+	return notImplemented("AddrAdd")
+}
+
+// AddrDel is on Linux alone: the error wraps [ErrNotImplemented].
+func AddrDel(link Link, addr *Addr) error {
+	return notImplemented("AddrDel")
+}
+
+// AddrList is on Linux alone: the error wraps [ErrNotImplemented].
+func AddrList(link Link, family int) ([]Addr, error) {
+	return nil, notImplemented("AddrList")
+}
+
+// AddrReplace is on Linux alone: the error wraps [ErrNotImplemented].
+func AddrReplace(link Link, addr *Addr) error {
+	return notImplemented("AddrReplace")
+}
+
+// AddrSubscribe is on Linux alone: the error wraps [ErrNotImplemented].
+func AddrSubscribe(ch chan<- AddrUpdate, done <-chan struct{}) error {
+	return notImplemented("AddrSubscribe")
+}
+
+// AddrSubscribeWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
+func AddrSubscribeWithOptions(ch chan<- AddrUpdate, done <-chan struct{}, options AddrSubscribeOptions) error {
+	return notImplemented("AddrSubscribeWithOptions")
+}
+
 // LinkAdd is on Linux alone: the error wraps [ErrNotImplemented].
 func LinkAdd(link Link) error {
 	return notImplemented("LinkAdd")
+}
+
+// LinkByAlias is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkByAlias(alias string) (Link, error) {
+	return nil, notImplemented("LinkByAlias")
+}
+
+// LinkByIndex is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkByIndex(index int) (Link, error) {
+	return nil, notImplemented("LinkByIndex")
+}
+
+// LinkByName is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkByName(name string) (Link, error) {
+	return nil, notImplemented("LinkByName")
 }
 
 // LinkDel is on Linux alone: the error wraps [ErrNotImplemented].
@@ -14,7 +63,157 @@ func LinkDel(link Link) error {
 	return notImplemented("LinkDel")
 }
 
+// LinkList is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkList() ([]Link, error) {
+	return nil, notImplemented("LinkList")
+}
+
+// LinkSetARPOff is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetARPOff(link Link) error {
+	return notImplemented("LinkSetARPOff")
+}
+
+// LinkSetARPOn is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetARPOn(link Link) error {
+	return notImplemented("LinkSetARPOn")
+}
+
+// LinkSetAlias is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetAlias(link Link, name string) error {
+	return notImplemented("LinkSetAlias")
+}
+
+// LinkSetDown is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetDown(link Link) error {
+	return notImplemented("LinkSetDown")
+}
+
+// LinkSetHardwareAddr is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetHardwareAddr(link Link, hwaddr net.HardwareAddr) error {
+	return notImplemented("LinkSetHardwareAddr")
+}
+
+// LinkSetMTU is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetMTU(link Link, mtu int) error {
+	return notImplemented("LinkSetMTU")
+}
+
+// LinkSetMaster is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetMaster(link Link, master Link) error {
+	return notImplemented("LinkSetMaster")
+}
+
+// LinkSetMasterByIndex is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetMasterByIndex(link Link, masterIndex int) error {
+	return notImplemented("LinkSetMasterByIndex")
+}
+
+// LinkSetNoMaster is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetNoMaster(link Link) error {
+	return notImplemented("LinkSetNoMaster")
+}
+
+// LinkSetUp is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSetUp(link Link) error {
+	return notImplemented("LinkSetUp")
+}
+
+// LinkSubscribe is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSubscribe(ch chan<- LinkUpdate, done <-chan struct{}) error {
+	return notImplemented("LinkSubscribe")
+}
+
+// LinkSubscribeWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
+func LinkSubscribeWithOptions(ch chan<- LinkUpdate, done <-chan struct{}, options LinkSubscribeOptions) error {
+	return notImplemented("LinkSubscribeWithOptions")
+}
+
+// NeighAdd is on Linux alone: the error wraps [ErrNotImplemented].
+func NeighAdd(neigh *Neigh) error {
+	return notImplemented("NeighAdd")
+}
+
+// NeighDel is on Linux alone: the error wraps [ErrNotImplemented].
+func NeighDel(neigh *Neigh) error {
+	return notImplemented("NeighDel")
+}
+
+// NeighList is on Linux alone: the error wraps [ErrNotImplemented].
+func NeighList(linkIndex int, family int) ([]Neigh, error) {
+	return nil, notImplemented("NeighList")
+}
+
+// NeighSet is on Linux alone: the error wraps [ErrNotImplemented].
+func NeighSet(neigh *Neigh) error {
+	return notImplemented("NeighSet")
+}
+
+// NeighSubscribe is on Linux alone: the error wraps [ErrNotImplemented].
+func NeighSubscribe(ch chan<- NeighUpdate, done <-chan struct{}) error {
+	return notImplemented("NeighSubscribe")
+}
+
+// NeighSubscribeWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
+func NeighSubscribeWithOptions(ch chan<- NeighUpdate, done <-chan struct{}, options NeighSubscribeOptions) error {
+	return notImplemented("NeighSubscribeWithOptions")
+}
+
 // NewHandle is on Linux alone: the error wraps [ErrNotImplemented].
 func NewHandle(nlFamilies ...int) (*Handle, error) {
 	return nil, notImplemented("NewHandle")
+}
+
+// RouteAdd is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteAdd(route *Route) error {
+	return notImplemented("RouteAdd")
+}
+
+// RouteChange is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteChange(route *Route) error {
+	return notImplemented("RouteChange")
+}
+
+// RouteDel is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteDel(route *Route) error {
+	return notImplemented("RouteDel")
+}
+
+// RouteGet is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteGet(destination net.IP) ([]Route, error) {
+	return nil, notImplemented("RouteGet")
+}
+
+// RouteGetWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteGetWithOptions(destination net.IP, options *RouteGetOptions) ([]Route, error) {
+	return nil, notImplemented("RouteGetWithOptions")
+}
+
+// RouteList is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteList(link Link, family int) ([]Route, error) {
+	return nil, notImplemented("RouteList")
+}
+
+// RouteListFiltered is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteListFiltered(family int, filter *Route, filterMask uint64) ([]Route, error) {
+	return nil, notImplemented("RouteListFiltered")
+}
+
+// RouteListFilteredIter is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteListFilteredIter(family int, filter *Route, filterMask uint64, f func(Route) (cont bool)) error {
+	return notImplemented("RouteListFilteredIter")
+}
+
+// RouteReplace is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteReplace(route *Route) error {
+	return notImplemented("RouteReplace")
+}
+
+// RouteSubscribe is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteSubscribe(ch chan<- RouteUpdate, done <-chan struct{}) error {
+	return notImplemented("RouteSubscribe")
+}
+
+// RouteSubscribeWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
+func RouteSubscribeWithOptions(ch chan<- RouteUpdate, done <-chan struct{}, options RouteSubscribeOptions) error {
+	return notImplemented("RouteSubscribeWithOptions")
 }

@@ -11,39 +11,9 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// AddrAdd is on Linux alone: the error wraps [ErrNotImplemented].
-func AddrAdd(link Link, addr *Addr) error {
-	return notImplemented("AddrAdd")
-}
-
-// AddrDel is on Linux alone: the error wraps [ErrNotImplemented].
-func AddrDel(link Link, addr *Addr) error {
-	return notImplemented("AddrDel")
-}
-
-// AddrList is on Linux alone: the error wraps [ErrNotImplemented].
-func AddrList(link Link, family int) ([]Addr, error) {
-	return nil, notImplemented("AddrList")
-}
-
-// AddrReplace is on Linux alone: the error wraps [ErrNotImplemented].
-func AddrReplace(link Link, addr *Addr) error {
-	return notImplemented("AddrReplace")
-}
-
-// AddrSubscribe is on Linux alone: the error wraps [ErrNotImplemented].
-func AddrSubscribe(ch chan<- AddrUpdate, done <-chan struct{}) error {
-	return notImplemented("AddrSubscribe")
-}
-
 // AddrSubscribeAt is on Linux alone: the error wraps [ErrNotImplemented].
 func AddrSubscribeAt(ns netns.NsHandle, ch chan<- AddrUpdate, done <-chan struct{}) error {
 	return notImplemented("AddrSubscribeAt")
-}
-
-// AddrSubscribeWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
-func AddrSubscribeWithOptions(ch chan<- AddrUpdate, done <-chan struct{}, options AddrSubscribeOptions) error {
-	return notImplemented("AddrSubscribeWithOptions")
 }
 
 // BridgeSetMcastSnoop is on Linux alone: the error wraps [ErrNotImplemented].
@@ -396,21 +366,6 @@ func LinkAddAltName(link Link, name string) error {
 	return notImplemented("LinkAddAltName")
 }
 
-// LinkByAlias is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkByAlias(alias string) (Link, error) {
-	return nil, notImplemented("LinkByAlias")
-}
-
-// LinkByIndex is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkByIndex(index int) (Link, error) {
-	return nil, notImplemented("LinkByIndex")
-}
-
-// LinkByName is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkByName(name string) (Link, error) {
-	return nil, notImplemented("LinkByName")
-}
-
 // LinkDelAltName is on Linux alone: the error wraps [ErrNotImplemented].
 func LinkDelAltName(link Link, name string) error {
 	return notImplemented("LinkDelAltName")
@@ -431,29 +386,9 @@ func LinkGetProtinfo(link Link) (Protinfo, error) {
 	return Protinfo{}, notImplemented("LinkGetProtinfo")
 }
 
-// LinkList is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkList() ([]Link, error) {
-	return nil, notImplemented("LinkList")
-}
-
 // LinkModify is on Linux alone: the error wraps [ErrNotImplemented].
 func LinkModify(link Link) error {
 	return notImplemented("LinkModify")
-}
-
-// LinkSetARPOff is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetARPOff(link Link) error {
-	return notImplemented("LinkSetARPOff")
-}
-
-// LinkSetARPOn is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetARPOn(link Link) error {
-	return notImplemented("LinkSetARPOn")
-}
-
-// LinkSetAlias is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetAlias(link Link, name string) error {
-	return notImplemented("LinkSetAlias")
 }
 
 // LinkSetAllmulticastOff is on Linux alone: the error wraps [ErrNotImplemented].
@@ -499,11 +434,6 @@ func LinkSetBrProxyArp(link Link, mode bool) error {
 // LinkSetBrProxyArpWiFi is on Linux alone: the error wraps [ErrNotImplemented].
 func LinkSetBrProxyArpWiFi(link Link, mode bool) error {
 	return notImplemented("LinkSetBrProxyArpWiFi")
-}
-
-// LinkSetDown is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetDown(link Link) error {
-	return notImplemented("LinkSetDown")
 }
 
 // LinkSetFastLeave is on Linux alone: the error wraps [ErrNotImplemented].
@@ -556,11 +486,6 @@ func LinkSetHairpin(link Link, mode bool) error {
 	return notImplemented("LinkSetHairpin")
 }
 
-// LinkSetHardwareAddr is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetHardwareAddr(link Link, hwaddr net.HardwareAddr) error {
-	return notImplemented("LinkSetHardwareAddr")
-}
-
 // LinkSetIP6AddrGenMode is on Linux alone: the error wraps [ErrNotImplemented].
 func LinkSetIP6AddrGenMode(link Link, mode int) error {
 	return notImplemented("LinkSetIP6AddrGenMode")
@@ -576,24 +501,9 @@ func LinkSetLearning(link Link, mode bool) error {
 	return notImplemented("LinkSetLearning")
 }
 
-// LinkSetMTU is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetMTU(link Link, mtu int) error {
-	return notImplemented("LinkSetMTU")
-}
-
 // LinkSetMacvlanMode is on Linux alone: the error wraps [ErrNotImplemented].
 func LinkSetMacvlanMode(link Link, mode MacvlanMode) error {
 	return notImplemented("LinkSetMacvlanMode")
-}
-
-// LinkSetMaster is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetMaster(link Link, master Link) error {
-	return notImplemented("LinkSetMaster")
-}
-
-// LinkSetMasterByIndex is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetMasterByIndex(link Link, masterIndex int) error {
-	return notImplemented("LinkSetMasterByIndex")
 }
 
 // LinkSetMulticastOff is on Linux alone: the error wraps [ErrNotImplemented].
@@ -609,11 +519,6 @@ func LinkSetMulticastOn(link Link) error {
 // LinkSetName is on Linux alone: the error wraps [ErrNotImplemented].
 func LinkSetName(link Link, name string) error {
 	return notImplemented("LinkSetName")
-}
-
-// LinkSetNoMaster is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetNoMaster(link Link) error {
-	return notImplemented("LinkSetNoMaster")
 }
 
 // LinkSetNsFd is on Linux alone: the error wraps [ErrNotImplemented].
@@ -634,11 +539,6 @@ func LinkSetRootBlock(link Link, mode bool) error {
 // LinkSetTxQLen is on Linux alone: the error wraps [ErrNotImplemented].
 func LinkSetTxQLen(link Link, qlen int) error {
 	return notImplemented("LinkSetTxQLen")
-}
-
-// LinkSetUp is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSetUp(link Link) error {
-	return notImplemented("LinkSetUp")
 }
 
 // LinkSetVfHardwareAddr is on Linux alone: the error wraps [ErrNotImplemented].
@@ -711,19 +611,9 @@ func LinkSetXdpFdWithFlags(link Link, fd int, flags int) error {
 	return notImplemented("LinkSetXdpFdWithFlags")
 }
 
-// LinkSubscribe is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSubscribe(ch chan<- LinkUpdate, done <-chan struct{}) error {
-	return notImplemented("LinkSubscribe")
-}
-
 // LinkSubscribeAt is on Linux alone: the error wraps [ErrNotImplemented].
 func LinkSubscribeAt(ns netns.NsHandle, ch chan<- LinkUpdate, done <-chan struct{}) error {
 	return notImplemented("LinkSubscribeAt")
-}
-
-// LinkSubscribeWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
-func LinkSubscribeWithOptions(ch chan<- LinkUpdate, done <-chan struct{}, options LinkSubscribeOptions) error {
-	return notImplemented("LinkSubscribeWithOptions")
 }
 
 // MacvlanMACAddrAdd is on Linux alone: the error wraps [ErrNotImplemented].
@@ -746,29 +636,14 @@ func MacvlanMACAddrSet(link Link, addrs []net.HardwareAddr) error {
 	return notImplemented("MacvlanMACAddrSet")
 }
 
-// NeighAdd is on Linux alone: the error wraps [ErrNotImplemented].
-func NeighAdd(neigh *Neigh) error {
-	return notImplemented("NeighAdd")
-}
-
 // NeighAppend is on Linux alone: the error wraps [ErrNotImplemented].
 func NeighAppend(neigh *Neigh) error {
 	return notImplemented("NeighAppend")
 }
 
-// NeighDel is on Linux alone: the error wraps [ErrNotImplemented].
-func NeighDel(neigh *Neigh) error {
-	return notImplemented("NeighDel")
-}
-
 // NeighDeserialize is on Linux alone: the error wraps [ErrNotImplemented].
 func NeighDeserialize(m []byte) (*Neigh, error) {
 	return nil, notImplemented("NeighDeserialize")
-}
-
-// NeighList is on Linux alone: the error wraps [ErrNotImplemented].
-func NeighList(linkIndex int, family int) ([]Neigh, error) {
-	return nil, notImplemented("NeighList")
 }
 
 // NeighListExecute is on Linux alone: the error wraps [ErrNotImplemented].
@@ -781,24 +656,9 @@ func NeighProxyList(linkIndex int, family int) ([]Neigh, error) {
 	return nil, notImplemented("NeighProxyList")
 }
 
-// NeighSet is on Linux alone: the error wraps [ErrNotImplemented].
-func NeighSet(neigh *Neigh) error {
-	return notImplemented("NeighSet")
-}
-
-// NeighSubscribe is on Linux alone: the error wraps [ErrNotImplemented].
-func NeighSubscribe(ch chan<- NeighUpdate, done <-chan struct{}) error {
-	return notImplemented("NeighSubscribe")
-}
-
 // NeighSubscribeAt is on Linux alone: the error wraps [ErrNotImplemented].
 func NeighSubscribeAt(ns netns.NsHandle, ch chan<- NeighUpdate, done <-chan struct{}) error {
 	return notImplemented("NeighSubscribeAt")
-}
-
-// NeighSubscribeWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
-func NeighSubscribeWithOptions(ch chan<- NeighUpdate, done <-chan struct{}, options NeighSubscribeOptions) error {
-	return notImplemented("NeighSubscribeWithOptions")
 }
 
 // NewHandleAt is on Linux alone: the error wraps [ErrNotImplemented].
@@ -896,11 +756,6 @@ func RdmaSystemSetNetnsMode(NewMode string) error {
 	return notImplemented("RdmaSystemSetNetnsMode")
 }
 
-// RouteAdd is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteAdd(route *Route) error {
-	return notImplemented("RouteAdd")
-}
-
 // RouteAddEcmp is on Linux alone: the error wraps [ErrNotImplemented].
 func RouteAddEcmp(route *Route) error {
 	return notImplemented("RouteAddEcmp")
@@ -911,59 +766,9 @@ func RouteAppend(route *Route) error {
 	return notImplemented("RouteAppend")
 }
 
-// RouteChange is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteChange(route *Route) error {
-	return notImplemented("RouteChange")
-}
-
-// RouteDel is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteDel(route *Route) error {
-	return notImplemented("RouteDel")
-}
-
-// RouteGet is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteGet(destination net.IP) ([]Route, error) {
-	return nil, notImplemented("RouteGet")
-}
-
-// RouteGetWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteGetWithOptions(destination net.IP, options *RouteGetOptions) ([]Route, error) {
-	return nil, notImplemented("RouteGetWithOptions")
-}
-
-// RouteList is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteList(link Link, family int) ([]Route, error) {
-	return nil, notImplemented("RouteList")
-}
-
-// RouteListFiltered is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteListFiltered(family int, filter *Route, filterMask uint64) ([]Route, error) {
-	return nil, notImplemented("RouteListFiltered")
-}
-
-// RouteListFilteredIter is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteListFilteredIter(family int, filter *Route, filterMask uint64, f func(Route) (cont bool)) error {
-	return notImplemented("RouteListFilteredIter")
-}
-
-// RouteReplace is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteReplace(route *Route) error {
-	return notImplemented("RouteReplace")
-}
-
-// RouteSubscribe is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteSubscribe(ch chan<- RouteUpdate, done <-chan struct{}) error {
-	return notImplemented("RouteSubscribe")
-}
-
 // RouteSubscribeAt is on Linux alone: the error wraps [ErrNotImplemented].
 func RouteSubscribeAt(ns netns.NsHandle, ch chan<- RouteUpdate, done <-chan struct{}) error {
 	return notImplemented("RouteSubscribeAt")
-}
-
-// RouteSubscribeWithOptions is on Linux alone: the error wraps [ErrNotImplemented].
-func RouteSubscribeWithOptions(ch chan<- RouteUpdate, done <-chan struct{}, options RouteSubscribeOptions) error {
-	return notImplemented("RouteSubscribeWithOptions")
 }
 
 // RuleAdd is on Linux alone: the error wraps [ErrNotImplemented].

@@ -3,8 +3,7 @@ package main
 // works lists the functions that are written by hand for macOS, with a note for
 // the page where there is something to say. Every other function of upstream
 // forwards, is portable there, or is missing off Linux.
-//nolint:unused // until macOS lands
-var worksLater = map[string]string{
+var works = map[string]string{
 	"LinkByName":               "",
 	"LinkByIndex":              "",
 	"LinkByAlias":              "aliases as `LinkSetAlias` sets them",
@@ -49,8 +48,6 @@ var worksLater = map[string]string{
 	"NeighSubscribeWithOptions": "PF_ROUTE; no namespace",
 	"NewHandle":                 "no socket is kept: methods do what the functions of their names do",
 }
-
-var works = map[string]string{"LinkAdd": "", "LinkDel": "", "NewHandle": ""}
 
 // special are names that are written by hand on every system other than Linux.
 var special = map[string]bool{
