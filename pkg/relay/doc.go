@@ -5,10 +5,11 @@
 //
 // # The guest's side
 //
-// A [Port] is one connected frame socket. Two framings exist:
+// A [Port] is one connected frame socket, or a tap. Three framings exist:
 //
 //	datagram  one frame is one datagram of an AF_UNIX SOCK_DGRAM socket
 //	stream    4 bytes of big-endian length, then the frame, on SOCK_STREAM
+//	tap       one frame is one read or write of a tap interface (Linux)
 //
 // A [Relay] has at most one peer, which comes in one of three ways: as a Port
 // ([Relay.Attach], "fd"), by the first datagram that it sends to a named socket

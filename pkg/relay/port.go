@@ -48,7 +48,7 @@ type Port interface {
 	// wait, ErrPeerGone, ErrFrameSize, net.ErrClosed. It does not keep frames,
 	// and never sends a part of one without the rest.
 	WriteBatch(frames [][]byte) (n int, err error)
-	// Kind returns KindDatagram or KindStream.
+	// Kind returns KindDatagram, KindStream or KindTap.
 	Kind() string
 	// Close closes the socket and makes the other methods return net.ErrClosed.
 	// It is idempotent.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/pkg/handover"
+	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -58,6 +59,9 @@ func (s *Server) receiveFrames(ctx context.Context, hijacked any, a *attachment)
 	return errors.Join(refusal, handover.Answer(ctx, conn, refusal))
 }
 
+// viaTap is how a guest that is the kernel's network stack came.
+const viaTap = handover.KindTap
+
 // refuseFrames says why a descriptor that came with m is not for a, or nil.
 func (a *attachment) refuseFrames(m handover.Message) error {
 	switch k := a.rec.Key; {
@@ -65,8 +69,8 @@ func (a *attachment) refuseFrames(m handover.Message) error {
 		return fmt.Errorf("message for %s/%s/%s: want %s", m.Network, m.ContainerID, m.IfName, k)
 	case m.Offload != a.rec.Granted.Offload:
 		return fmt.Errorf("offload %t: the attachment's is %t", m.Offload, a.rec.Granted.Offload)
-	case m.Kind == handover.KindTap:
-		return fmt.Errorf("kind %q: want %s or %s", m.Kind, handover.KindDgram, handover.KindStream)
+	case m.Kind == handover.KindTap && m.Offload:
+		return fmt.Errorf("kind %q: want a network without offload: the relay reads no header before a frame", m.Kind)
 	}
 	return nil
 }
@@ -78,6 +82,14 @@ const maxGiven = 4
 // attachFrames makes f the attachment's peer, or a place where its peers appear. It
 // owns f. The caller holds the key's lock.
 func (a *attachment) attachFrames(f *os.File, kind string) error {
+	if kind == handover.KindTap {
+		port, err := relay.NewTapPort(f, a.ifc.MaxPacketSize())
+		if err != nil {
+			return err
+		}
+		a.relay.Attach(port, viaTap)
+		return nil
+	}
 	lone, err := prepareGiven(f)
 	switch {
 	case err != nil:

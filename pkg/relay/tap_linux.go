@@ -1,0 +1,226 @@
+package relay
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// tapFlags are the flags of a tap (linux/if_tun.h) that change what is before a
+// frame, or how many descriptors it has.
+const tapFlags = unix.IFF_TUN | unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_MULTI_QUEUE
+
+// A tapPort is a tap interface.
+type tapPort struct {
+	file   *os.File
+	raw    syscall.RawConn
+	max    int
+	closed atomic.Bool
+	once   sync.Once
+	cerr   error
+	drops  atomic.Pointer[drops] // where what is no frame is counted
+
+	// Used by ReadBatch only.
+	read  func(fd uintptr) bool // made once, so that a read allocates nothing
+	bufs  [][]byte
+	sizes []int
+	n     int
+	errn  syscall.Errno
+	iov   [2]unix.Iovec
+	spare [8]byte // where the end of a frame goes that is too long
+
+	writeMu sync.Mutex
+	write   func(fd uintptr) // made once
+	frames  [][]byte
+	sent    int
+	werrn   syscall.Errno
+}
+
+func newTapPort(f *os.File, maxFrame int) (Port, error) {
+	if f == nil {
+		return nil, fmt.Errorf("no file: %w", os.ErrInvalid)
+	}
+	defer f.Close()
+	if maxFrame < vmnet.HeaderLen {
+		return nil, fmt.Errorf("largest frame of %d bytes: want at least %d: %w", maxFrame, vmnet.HeaderLen, os.ErrInvalid)
+	}
+	own, err := ownTap(f)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := own.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	p := &tapPort{file: own, raw: raw, max: maxFrame}
+	p.drops.Store(new(drops))
+	p.read = p.readSome
+	p.write = p.writeAll
+	return p, nil
+}
+
+// ownTap returns a duplicate of f, which must be a tap, that Go's poller knows.
+func ownTap(f *os.File) (own *os.File, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	cerr := raw.Control(func(fd uintptr) {
+		var flags uint16
+		if flags, err = tapIff(int(fd)); err != nil {
+			return
+		}
+		if flags&tapFlags != unix.IFF_TAP|unix.IFF_NO_PI {
+			err = fmt.Errorf("interface with flags %#x: want a tap without a header before its frames, %#x: %w", flags&tapFlags, unix.IFF_TAP|unix.IFF_NO_PI, os.ErrInvalid)
+			return
+		}
+		var dup int
+		if dup, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			err = os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+			return
+		}
+		if err = unix.SetNonblock(dup, true); err != nil { // before NewFile looks at it
+			_ = unix.Close(dup)
+			return
+		}
+		own = os.NewFile(uintptr(dup), "tap")
+	})
+	if cerr != nil {
+		return nil, cerr
+	}
+	return own, err
+}
+
+// tapIff returns the flags of the interface that fd is attached to. What is no
+// attached tun device fails with ENOTTY, EINVAL or EBADFD.
+func tapIff(fd int) (uint16, error) {
+	var req struct { // struct ifreq of netdevice(7)
+		name  [unix.IFNAMSIZ]byte
+		flags uint16
+		_     [22]byte
+	}
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TUNGETIFF, uintptr(unsafe.Pointer(&req))); e != 0 {
+		return 0, fmt.Errorf("not a tap: %w", os.NewSyscallError("ioctl TUNGETIFF", e))
+	}
+	return req.flags, nil
+}
+
+// countInto implements accountant. A tap takes every frame at once, so that
+// nothing waits.
+func (p *tapPort) countInto(d *drops, _ time.Duration) { p.drops.Store(d) }
+
+// Kind implements Port.
+func (p *tapPort) Kind() string { return KindTap }
+
+// Close implements Port.
+func (p *tapPort) Close() error {
+	p.once.Do(func() {
+		p.closed.Store(true)
+		p.cerr = p.file.Close()
+	})
+	return p.cerr
+}
+
+// ReadBatch implements Port.
+func (p *tapPort) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
+	for {
+		p.bufs, p.sizes, p.n, p.errn = bufs, sizes, 0, 0
+		err := p.raw.Read(p.read)
+		p.bufs, p.sizes = nil, nil
+		switch {
+		case p.n > 0:
+			return p.n, nil
+		case p.closed.Load():
+			return 0, net.ErrClosed
+		case err != nil:
+			return 0, err
+		case p.errn == unix.EBADFD:
+			return 0, io.EOF // the interface was deleted, or its namespace
+		case p.errn != 0:
+			return 0, os.NewSyscallError("readv", p.errn)
+		}
+	}
+}
+
+// readSome reads until nothing waits, as RawConn.Read wants it: false waits.
+func (p *tapPort) readSome(fd uintptr) bool {
+	for p.n < len(p.bufs) {
+		b := p.bufs[p.n]
+		b = b[:min(len(b), p.max)]
+		p.iov[0].Base = unsafe.SliceData(b)
+		p.iov[0].SetLen(len(b))
+		p.iov[1].Base = &p.spare[0]
+		p.iov[1].SetLen(len(p.spare))
+		size, _, e := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&p.iov[0])), uintptr(len(p.iov)))
+		switch {
+		case e == unix.EINTR:
+		case e == unix.EAGAIN:
+			return p.n > 0
+		case e != 0:
+			p.errn = e
+			return true
+		default:
+			if why := judge(b[:min(int(size), len(b))], int(size), p.max); why != ReasonNone {
+				p.drops.Load().add(why, 1)
+				continue
+			}
+			p.sizes[p.n] = int(size)
+			p.n++
+		}
+	}
+	return true
+}
+
+// WriteBatch implements Port.
+func (p *tapPort) WriteBatch(frames [][]byte) (int, error) {
+	p.writeMu.Lock()
+	defer p.writeMu.Unlock()
+	p.frames, p.sent, p.werrn = frames, 0, 0
+	err := p.raw.Control(p.write)
+	p.frames = nil
+	switch {
+	case p.sent == len(frames):
+		return p.sent, nil
+	case p.closed.Load():
+		return p.sent, net.ErrClosed
+	case err != nil:
+		return p.sent, err
+	case p.werrn == 0:
+		return p.sent, ErrFrameSize
+	case p.werrn == unix.EBADFD:
+		return p.sent, ErrPeerGone
+	case full(p.werrn), p.werrn == unix.EIO: // EIO: the interface is down
+		return p.sent, ErrQueueFull
+	}
+	return p.sent, os.NewSyscallError("write", p.werrn)
+}
+
+func (p *tapPort) writeAll(fd uintptr) {
+	for _, f := range p.frames {
+		if len(f) < vmnet.HeaderLen || len(f) > p.max {
+			return
+		}
+		for {
+			_, _, e := unix.Syscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(f))), uintptr(len(f)))
+			if e == unix.EINTR {
+				continue
+			}
+			if e != 0 {
+				p.werrn = e
+				return
+			}
+			break
+		}
+		p.sent++
+	}
+}
