@@ -70,6 +70,7 @@ type dgramReader struct {
 	io   receiver
 	got  []received
 	try  func(fd uintptr) bool // made once, so that a read allocates nothing
+	heat heat
 	bufs [][]byte
 	n    int
 	errn syscall.Errno
@@ -77,10 +78,18 @@ type dgramReader struct {
 
 func (r *dgramReader) init(s *sock, names, plain bool) {
 	batch := BatchLen(s.max)
+	r.heat.s = s
 	r.s, r.io, r.got = s, newReceiver(batch, names, plain), make([]received, batch)
 	r.try = func(fd uintptr) bool {
-		r.n, r.errn = r.io.recv(int(fd), r.bufs, r.got)
-		return r.errn != unix.EAGAIN
+		for {
+			r.n, r.errn = r.io.recv(int(fd), r.bufs, r.got, r.heat.hot)
+			if r.errn != unix.EAGAIN {
+				return true
+			}
+			if !r.heat.again() {
+				return false
+			}
+		}
 	}
 }
 
@@ -90,6 +99,9 @@ func (r *dgramReader) read(bufs [][]byte) ([]received, error) {
 	r.bufs = bufs[:min(len(bufs), len(r.got))]
 	err := r.s.raw.Read(r.try)
 	r.bufs = nil
+	if err != nil || r.errn != 0 {
+		r.heat.cool()
+	}
 	switch {
 	case r.s.closed.Load():
 		return nil, net.ErrClosed
@@ -120,7 +132,7 @@ type dgramWriter struct {
 
 func (w *dgramWriter) init(s *sock, plain bool) {
 	w.s, w.io = s, newSender(BatchLen(s.max), plain)
-	w.wait.closed = &s.closed
+	w.wait.closed, w.wait.mayBlock = &s.closed, s.mayBlock
 	w.try = func(fd uintptr) { w.n, w.err = w.send(int(fd)) }
 }
 
@@ -150,11 +162,13 @@ func (w *dgramWriter) send(fd int) (done int, err error) {
 		if good == 0 {
 			return done, ErrFrameSize
 		}
-		n, e := w.io.send(fd, w.frames[done:done+good], w.to)
+		n, e := w.io.send(fd, w.frames[done:done+good], w.to, w.wait.blocking)
 		done += n
 		switch {
 		case e == 0:
-			w.wait.progress()
+			if !w.wait.progress() && done < len(w.frames) {
+				return done, w.late()
+			}
 		case w.s.closed.Load():
 			return done, net.ErrClosed
 		case full(e):
@@ -170,6 +184,14 @@ func (w *dgramWriter) send(fd int) (done int, err error) {
 		}
 	}
 	return done, nil
+}
+
+// late says why a batch is not sent to its end: its time is up.
+func (w *dgramWriter) late() error {
+	if w.s.closed.Load() {
+		return net.ErrClosed
+	}
+	return ErrQueueFull
 }
 
 // sendable returns how many frames from the first on have a length that a port

@@ -42,9 +42,15 @@
 // most [Config].InterfaceWait for an interface whose buffers are exhausted; then
 // what is left of it is dropped and counted. Buffers exist only while a peer
 // does, and are short until a batch fills them: about 30 KB for an idle peer at
-// MTU 1500, then two times [BatchLen] frames (200 KB at MTU 1500, 2 MB with
-// frames of 64 KiB), for a stream the room of a [Decoder] instead of one of the
+// MTU 1500, then two times [BatchLen] frames (200 KB at MTU 1500, 512 KB
+// with frames of 64 KiB), for a stream the room of a [Decoder] instead of one of the
 // two. A named datagram socket keeps its buffers from its first frame on.
+//
+// On Linux the reader of a busy guest waits in recvmmsg(2), in a thread of its own,
+// until 5 ms have passed without a frame, and the sender to a guest whose queue is
+// full in sendmmsg(2): one wake-up instead of a detour through Go's poller. [Threads]
+// bounds how many do; idle guests have none. A Close may take as long to be noticed,
+// and a batch may wait up to 5 ms longer for each of 8 frames than PeerWait says.
 //
 // Frames of the guest over a [Limit] wait, up to 200 ms each, and those behind them
 // in the guest's socket; frames to the guest wait in a queue of 100 ms at the

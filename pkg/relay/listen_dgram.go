@@ -33,7 +33,7 @@ func (r *Relay) listenDatagram(c *net.UnixConn, plain bool) error {
 	if err != nil {
 		return fmt.Errorf("relay: listen: %w", err)
 	}
-	s.countInto(&r.fromGuest.drops, r.cfg.PeerWait)
+	s.countInto(&r.fromGuest.drops, r.cfg.PeerWait, r.cfg.Threads)
 	l := &dgramListener{r: r, s: s, plain: plain}
 	l.out.init(s, plain)
 	if !r.start(l, l.run) {

@@ -37,7 +37,7 @@ func newMmsgIO(batch int, names bool) *mmsgIO {
 	return m
 }
 
-func (m *mmsgIO) recv(fd int, bufs [][]byte, got []received) (int, syscall.Errno) {
+func (m *mmsgIO) recv(fd int, bufs [][]byte, got []received, wait bool) (int, syscall.Errno) {
 	bufs = m.point(bufs)
 	for i := range bufs {
 		if m.names {
@@ -45,7 +45,11 @@ func (m *mmsgIO) recv(fd int, bufs [][]byte, got []received) (int, syscall.Errno
 			m.hdrs[i].hdr.Namelen = uint32(unsafe.Sizeof(got[i].from.sa))
 		}
 	}
-	n, e := m.call(unix.SYS_RECVMMSG, fd, len(bufs), unix.MSG_DONTWAIT)
+	flags := unix.MSG_DONTWAIT
+	if wait {
+		flags = unix.MSG_WAITFORONE
+	}
+	n, e := m.call(unix.SYS_RECVMMSG, fd, len(bufs), flags)
 	for i := range n {
 		h := &m.hdrs[i]
 		got[i].from.len = h.hdr.Namelen
@@ -57,7 +61,12 @@ func (m *mmsgIO) recv(fd int, bufs [][]byte, got []received) (int, syscall.Errno
 	return n, e
 }
 
-func (m *mmsgIO) send(fd int, frames [][]byte, to *rawAddr) (int, syscall.Errno) {
+func (m *mmsgIO) send(fd int, frames [][]byte, to *rawAddr, wait bool) (int, syscall.Errno) {
+	flags := sendFlags
+	if wait {
+		flags &^= unix.MSG_DONTWAIT
+		frames = frames[:min(len(frames), blockingBatch)]
+	}
 	frames = m.point(frames)
 	for i := range frames {
 		h := &m.hdrs[i].hdr
@@ -67,7 +76,7 @@ func (m *mmsgIO) send(fd int, frames [][]byte, to *rawAddr) (int, syscall.Errno)
 			h.Name, h.Namelen = (*byte)(unsafe.Pointer(&to.sa)), to.len
 		}
 	}
-	return m.call(unix.SYS_SENDMMSG, fd, len(frames), sendFlags)
+	return m.call(unix.SYS_SENDMMSG, fd, len(frames), flags)
 }
 
 // point makes the vectors point at bufs, cut to the longest batch.
@@ -84,12 +93,12 @@ func (m *mmsgIO) call(trap uintptr, fd, n, flags int) (int, syscall.Errno) {
 	if n == 0 {
 		return 0, 0
 	}
-	for {
+	for tries := 0; ; {
 		r, _, e := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&m.hdrs[0])), uintptr(n), uintptr(flags), 0, 0)
 		if e == 0 {
 			return int(r), 0
 		}
-		if e != unix.EINTR {
+		if e, more := again(e, flags, &tries); !more {
 			return 0, e
 		}
 	}

@@ -21,7 +21,7 @@ type prober interface {
 
 // An accountant counts refused messages where it is told, and waits as long.
 type accountant interface {
-	countInto(d *drops, wait time.Duration)
+	countInto(d *drops, wait time.Duration, t *Threads)
 }
 
 // A peer is the guest's side of the relay for as long as it is the same one.
@@ -42,7 +42,7 @@ func (r *Relay) Attach(p Port, via string) {
 // and serves it. Otherwise it closes p and returns false.
 func (r *Relay) admit(p Port, via string, over *peer, anyone bool) bool {
 	if a, ok := p.(accountant); ok {
-		a.countInto(&r.fromGuest.drops, r.cfg.PeerWait)
+		a.countInto(&r.fromGuest.drops, r.cfg.PeerWait, r.cfg.Threads)
 	}
 	np := &peer{link: p, via: via, since: time.Now()}
 	if r.replace(np, over, anyone, func() { r.serve(np, p) }) {

@@ -28,6 +28,9 @@ type Config struct {
 	// InterfaceWait is how long one batch may wait for an interface whose buffers
 	// are exhausted. Zero: 5 ms.
 	InterfaceWait time.Duration
+	// Threads bounds how many relays wait for a busy guest in a thread of their
+	// own. Nil: no bound.
+	Threads *Threads
 	// Limits bound the rates of frames. Answers of stages are not counted.
 	Limits Limits
 }

@@ -32,6 +32,9 @@ type sock struct {
 	cerr   error
 	drops  atomic.Pointer[drops] // where refused messages of the guest are counted
 	wait   atomic.Int64          // how long a batch waits for the peer, in nanoseconds
+
+	threads atomic.Pointer[Threads] // bounds the readers that wait in the kernel
+	blocker                         // of mayBlock
 }
 
 // fromFile makes a sock of a duplicate of f, and closes f. The duplicate is
@@ -89,9 +92,10 @@ func checkType(f *os.File, sotype int) error {
 	return nil
 }
 
-// countInto makes d the place where refused messages are counted, and wait the
-// limit of a write.
-func (s *sock) countInto(d *drops, wait time.Duration) {
+// countInto makes d the place where refused messages are counted, wait the
+// limit of a write, and t what bounds the readers that wait in the kernel.
+func (s *sock) countInto(d *drops, wait time.Duration, t *Threads) {
+	s.threads.Store(t)
 	s.drops.Store(d)
 	s.wait.Store(int64(wait))
 }

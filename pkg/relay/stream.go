@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,22 +68,41 @@ type streamReader struct {
 	dec   *Decoder
 	views [][]byte
 	try   func(fd uintptr) bool
+	heat  heat
+	hdr   unix.Msghdr
+	iov   unix.Iovec
 	n     int
 	errn  syscall.Errno
 }
 
 func (r *streamReader) init(s *sock) {
+	r.heat.s = s
 	r.s, r.views = s, make([][]byte, BatchLen(s.max))
 	r.try = func(fd uintptr) bool {
 		for {
-			n, err := unix.Read(int(fd), r.dec.Room())
-			r.n = n
-			r.errn, _ = err.(syscall.Errno) //nolint:errorlint // Read returns it bare
-			if r.errn != unix.EINTR {
-				return r.errn != unix.EAGAIN
+			flags := unix.MSG_DONTWAIT
+			if r.heat.hot {
+				flags = 0
+			}
+			r.n, r.errn = r.recv(int(fd), flags)
+			if r.errn != unix.EAGAIN {
+				return true
+			}
+			if !r.heat.again() {
+				return false
 			}
 		}
 	}
+}
+
+// recv reads into the decoder's room.
+func (r *streamReader) recv(fd, flags int) (int, syscall.Errno) {
+	room := r.dec.Room()
+	r.iov.Base = unsafe.SliceData(room)
+	r.iov.SetLen(len(room))
+	r.hdr.Iov = &r.iov
+	r.hdr.SetIovlen(1)
+	return callRecv(fd, &r.hdr, flags)
 }
 
 // read returns up to limit frames, at least one.
@@ -124,6 +144,9 @@ func (r *streamReader) decode(limit int) (n int, err error) {
 // fill waits for bytes.
 func (r *streamReader) fill() error {
 	err := r.s.raw.Read(r.try)
+	if err != nil || r.errn != 0 || r.n == 0 {
+		r.heat.cool()
+	}
 	switch {
 	case r.s.closed.Load():
 		return net.ErrClosed
@@ -162,7 +185,7 @@ type streamWriter struct {
 func (w *streamWriter) init(s *sock) {
 	w.s = s
 	w.vec.init(BatchLen(s.max))
-	w.wait.closed = &s.closed
+	w.wait.closed, w.wait.mayBlock = &s.closed, s.mayBlock
 	w.try = func(fd uintptr) { w.n, w.err = w.send(int(fd)) }
 }
 
@@ -191,11 +214,13 @@ func (w *streamWriter) send(fd int) (done int, err error) {
 		if good == 0 {
 			return done, ErrFrameSize
 		}
-		n, e := w.vec.send(fd, w.frames[done:done+good], off)
+		n, e := w.vec.send(fd, w.frames[done:done+good], off, w.wait.blocking)
 		if e == 0 {
-			w.wait.progress()
 			done, off = advance(w.frames, done, off+n)
-			continue
+			if w.wait.progress() || done == len(w.frames) {
+				continue
+			}
+			e = unix.EAGAIN // its time is up
 		}
 		if err := w.failed(fd, e); err != nil {
 			if off > 0 && err != net.ErrClosed { //nolint:errorlint // failed returns it bare

@@ -214,7 +214,7 @@ func (s *Server) startRelay(a *attachment) error {
 		return err
 	}
 	log := s.logOf(a.rec.Key)
-	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Limits: limitsOf(a.rec.Request.Bandwidth), OnPeer: func(e relay.PeerEvent) {
+	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Threads: &s.threads, Limits: limitsOf(a.rec.Request.Bandwidth), OnPeer: func(e relay.PeerEvent) {
 		log := log.WithField("via", e.Via)
 		if e.Err != nil {
 			log = log.WithError(e.Err)

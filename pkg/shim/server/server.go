@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -30,8 +31,9 @@ type Server struct {
 	state    state
 	late     lateSync
 	keys     keyLocks
-	choosing ctxLock // one choice of a subnet at a time
-	unlock   func()  // gives the state directory back
+	choosing ctxLock       // one choice of a subnet at a time
+	unlock   func()        // gives the state directory back
+	threads  relay.Threads // of relays whose guests are busy
 
 	unconfirmed bool // the lease store was away at the start; set by restore only
 
@@ -48,6 +50,10 @@ type Server struct {
 	idled    chan struct{} // gets a token when idle has run out
 }
 
+// maxThreads is how many busy guests are waited for in threads of their own; more
+// would not find processors.
+const maxThreads = 64
+
 // New returns a server that has brought back what the state directory holds. It
 // locks that directory against other shims; ctx bounds the wait for the lock and
 // the bringing back. The caller calls Serve or Close.
@@ -59,7 +65,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, uid: uint32(os.Geteuid()), started: time.Now(), state: state{cfg.Dirs.State}, choosing: newCtxLock(),
 		nets: map[string]*network{}, atts: map[ipam.Key]*attachment{}, choices: map[string]networkRecord{},
-		guests: map[guestID]int{}, idled: make(chan struct{}, 1),
+		guests: map[guestID]int{}, idled: make(chan struct{}, 1), threads: relay.Threads{Max: maxThreads},
 	}
 	unlock, err := shim.LockFile(ctx, filepath.Join(cfg.Dirs.State, "lock"))
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if offload, ok := os.LookupEnv(relayEnv); ok {
-		fmt.Fprintln(os.Stderr, "relay:", beRelay(offload == "1"))
+	if how, ok := os.LookupEnv(relayEnv); ok {
+		fmt.Fprintln(os.Stderr, "relay:", beRelay(how))
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,24 +21,29 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/framework"
 )
 
-// relayEnv has the test binary be a relay on fd 3; its value is "1" for offload.
+// relayEnv has the test binary be a relay on fd 3; its value has "1" for offload,
+// and "s" for a stream.
 const relayEnv = "VMNET_TEST_RELAY"
 
 // beRelay is the relay in Go, as a process. It ends when the guest closes fd 3's
 // other end, or is killed.
-func beRelay(offload bool) error {
+func beRelay(how string) error {
 	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0))) // as the shim does
 	d, err := framework.New(framework.Config{Library: os.Getenv(framework.LibraryEnv)})
 	if err != nil {
 		return err
 	}
 	cfg := shared("relay")
-	cfg.Offload = offload
+	cfg.Offload = strings.Contains(how, "1")
 	i, err := vmnet.Start(context.Background(), d, cfg, vmnet.Config{})
 	if err != nil {
 		return err
 	}
-	p, err := relay.NewDatagramPort(os.NewFile(3, "guest"), i.MaxPacketSize())
+	open := relay.NewDatagramPort
+	if strings.Contains(how, "s") {
+		open = relay.NewStreamPort
+	}
+	p, err := open(os.NewFile(3, "guest"), i.MaxPacketSize())
 	if err != nil {
 		return err
 	}
@@ -99,13 +105,13 @@ func (g *guest) receive(b testing.TB, n int) {
 }
 
 // pair returns the two ends of a frame socket.
-func pair(b testing.TB, size int) (near, far *os.File, maxFrame int) {
+func pair(b testing.TB, kind string, size int) (near, far *os.File, maxFrame int) {
 	b.Helper()
 	maxFrame = 1514
 	if size > maxFrame {
 		maxFrame = 65550
 	}
-	near, far, err := handover.Pair("dgram", maxFrame, size > 1514)
+	near, far, err := handover.Pair(kind, maxFrame, size > 1514)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -117,7 +123,7 @@ func pair(b testing.TB, size int) (near, far *os.File, maxFrame int) {
 func spawn(b *testing.B, kind, mode string, size int) *guest {
 	b.Helper()
 	lib := libvmnet.Build(b, libvmnet.Config{})
-	near, far, maxFrame := pair(b, size)
+	near, far, maxFrame := pair(b, handover.KindDgram, size)
 	defer far.Close()
 	offload := "0"
 	if size > 1514 {
@@ -214,7 +220,7 @@ func rate(b *testing.B, unit string) {
 
 // benchBare sends through a frame socket and reads at the other end.
 func benchBare(b *testing.B, size int) {
-	near, far, maxFrame := pair(b, size)
+	near, far, maxFrame := pair(b, handover.KindDgram, size)
 	in, out := newGuest(b, near, maxFrame), newGuest(b, far, maxFrame)
 	b.SetBytes(int64(size))
 	b.ResetTimer()
@@ -233,7 +239,7 @@ func benchBare(b *testing.B, size int) {
 func TestRelay(t *testing.T) {
 	l := load(t, macOS26)
 	dev := start(t, l.driver(t, framework.Config{}), shared("relay"))
-	near, far, maxFrame := pair(t, 98)
+	near, far, maxFrame := pair(t, handover.KindDgram, 98)
 	g := newGuest(t, near, maxFrame)
 	p, err := relay.NewDatagramPort(far, maxFrame)
 	if err != nil {

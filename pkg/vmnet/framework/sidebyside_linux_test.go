@@ -12,80 +12,14 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/conformance/libvmnet"
 	"github.com/vmnet-cni/vmnet/internal/require"
-	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/framework"
 )
-
-// A rawGuest is a guest as cheap as can be: one thread that blocks in sendmmsg(2)
-// and recvmmsg(2) on the near end of a frame socket.
-type rawGuest struct {
-	file *os.File
-	fd   int
-	msgs []rawMsg
-}
-
-type rawMsg struct {
-	hdr unix.Msghdr
-	len uint32
-}
-
-// newRawGuest takes over f.
-func newRawGuest(b testing.TB, f *os.File, size int) *rawGuest {
-	g := &rawGuest{file: f, fd: int(f.Fd()), msgs: make([]rawMsg, relay.BatchLen(size))}
-	limit := unix.Timeval{Sec: 5}
-	if err := unix.SetsockoptTimeval(g.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
-		b.Fatal(err)
-	}
-	for i, buf := range relay.NewBuffers(len(g.msgs), size) {
-		copy(buf, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5})
-		g.msgs[i].hdr.Iov = &unix.Iovec{Base: &buf[0], Len: uint64(size)}
-		g.msgs[i].hdr.SetIovlen(1)
-	}
-	return g
-}
-
-func (g *rawGuest) call(b testing.TB, trap uintptr, n, flags int) int {
-	for {
-		r, _, e := unix.Syscall6(trap, uintptr(g.fd), uintptr(unsafe.Pointer(&g.msgs[0])), uintptr(n), uintptr(flags), 0, 0)
-		switch e {
-		case 0:
-			return int(r)
-		case unix.EINTR:
-		default:
-			b.Fatalf("the relay does not answer: %v", e)
-		}
-	}
-}
-
-func (g *rawGuest) send(b testing.TB, n int) int { return g.call(b, unix.SYS_SENDMMSG, n, 0) }
-
-func (g *rawGuest) receive(b testing.TB, n int) int {
-	return g.call(b, unix.SYS_RECVMMSG, n, unix.MSG_WAITFORONE)
-}
-
-// move moves frames, or makes round trips, for a while and returns how many a
-// second.
-func (g *rawGuest) move(b testing.TB, mode string, d time.Duration) float64 {
-	start, n := time.Now(), 0
-	for time.Since(start) < d {
-		switch mode {
-		case sink:
-			n += g.send(b, len(g.msgs))
-		case source:
-			n += g.receive(b, len(g.msgs))
-		default:
-			g.send(b, 1)
-			n += g.receive(b, 1)
-		}
-	}
-	return float64(n) / time.Since(start).Seconds()
-}
 
 // The sides that are compared.
 const (
@@ -107,43 +41,90 @@ func buildPrograms(b *testing.B) programs {
 	return p
 }
 
-// sample starts one side on the far end of a new frame socket and measures it for
-// a while, once frames pass.
-func (p programs) sample(b *testing.B, side, mode string, size int, d time.Duration) float64 {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	near, far, _ := pair(b, size)
-	defer far.Close()
-	offload := "0"
-	if size > 1514 {
-		offload = "1"
+// A workload is what a sample measures.
+type workload struct {
+	name, mode, kind string
+	size             int
+}
+
+func (w workload) String() string { return fmt.Sprintf("%s/%d", w.name, w.size) }
+
+// sides are who can do it.
+func (w workload) sides() []string {
+	if w.kind == handover.KindStream {
+		return []string{inGo, bare}
+	}
+	return []string{inGo, inC, bare}
+}
+
+// command is the process at the far end of the frame socket.
+func (p programs) command(side string, w workload) *exec.Cmd {
+	how := "0"
+	if w.size > 1514 {
+		how = "1"
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), framework.LibraryEnv+"="+p.lib,
-		fmt.Sprintf("LIBVMNET_TEST=traffic=%s,source.size=%d", mode, size))
+		fmt.Sprintf("LIBVMNET_TEST=traffic=%s,source.size=%d", w.mode, w.size))
+	stream := w.kind == handover.KindStream
 	switch side {
-	case inGo:
-		cmd.Env = append(cmd.Env, relayEnv+"="+offload)
 	case inC:
-		cmd.Path, cmd.Args = p.relay, []string{"relay", offload}
+		cmd.Path, cmd.Args = p.relay, []string{"relay", how}
 	case bare:
-		cmd.Path, cmd.Args = p.bare, []string{"bare", mode, strconv.Itoa(size)}
+		cmd.Path, cmd.Args = p.bare, []string{"bare", w.mode, strconv.Itoa(w.size)}
+		if stream {
+			cmd.Args = append(cmd.Args, w.kind)
+		}
+	default:
+		if stream {
+			how += "s"
+		}
+		cmd.Env = append(cmd.Env, relayEnv+"="+how)
 	}
-	cmd.ExtraFiles, cmd.Stderr = []*os.File{far}, os.Stderr
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// A reading is what a sample measured: frames (or round trips) a second, and the
+// processor time that the process at the far end took for each, in microseconds.
+type reading struct{ rate, cpu float64 }
+
+// sample starts one side on the far end of a new frame socket and measures it for
+// a while, once frames pass.
+func (p programs) sample(b *testing.B, side string, w workload, d time.Duration) reading {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	near, far, _ := pair(b, w.kind, w.size)
+	defer far.Close()
+	cmd := p.command(side, w)
+	cmd.ExtraFiles = []*os.File{far}
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	g := newRawGuest(b, near, size)
+	g := newRawGuest(b, near, w.kind, w.size)
 	defer func() {
 		cmd.Process.Kill() //nolint:errcheck // it may have ended
 		cmd.Wait()         //nolint:errcheck // it was killed
 		g.file.Close()
 	}()
-	if mode == source { // begins with an event, or with what the guest sends
+	if w.mode == source { // begins with an event, or with what the guest sends
 		g.receive(b, 1)
 	}
-	g.move(b, mode, d/5) // warm: sockets, caches, the relay's batches
-	return g.move(b, mode, d)
+	g.move(b, w.mode, d/5) // warm: sockets, caches, the relay's batches
+	before := cpuTime(b, cmd.Process.Pid)
+	frames := g.move(b, w.mode, d)
+	used := cpuTime(b, cmd.Process.Pid) - before
+	return reading{frames / d.Seconds(), float64(used.Microseconds()) / frames}
+}
+
+// cpuTime returns the processor time that a process has taken, by its clock
+// (clock_getcpuclockid(3)).
+func cpuTime(b *testing.B, pid int) time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(t.Nano())
 }
 
 // sideBySide says how long one sample takes.
@@ -158,30 +139,33 @@ const sideBySide = 250 * time.Millisecond
 //	go test -run '^$' -bench SideBySide -benchtime 15x ./pkg/vmnet/framework
 func BenchmarkSideBySide(b *testing.B) {
 	p := buildPrograms(b)
-	for _, c := range []struct {
-		name, mode string
-		size       int
-	}{
-		{"from guest", sink, 1514}, {"to guest", source, 1514},
-		{"from guest", sink, 65226}, {"to guest", source, 65226},
-		{"round trip", echo, 98},
+	const dgram, stream = handover.KindDgram, handover.KindStream
+	for _, w := range []workload{
+		{"from guest", sink, dgram, 1514}, {"to guest", source, dgram, 1514},
+		{"from guest", sink, dgram, 65226}, {"to guest", source, dgram, 65226},
+		{"round trip", echo, dgram, 98},
+		{"stream from guest", sink, stream, 1514}, {"stream to guest", source, stream, 1514},
 	} {
-		b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(c.name, " ", "-"), c.size), func(b *testing.B) {
-			rates := map[string][]float64{}
+		b.Run(strings.ReplaceAll(w.String(), " ", "-"), func(b *testing.B) {
+			rates, cpus := map[string][]float64{}, map[string][]float64{}
 			for round := range b.N {
-				sides := []string{inGo, inC, bare}
+				sides := w.sides()
 				for k := range sides { // another order every time
 					side := sides[(k+round)%len(sides)]
-					rates[side] = append(rates[side], p.sample(b, side, c.mode, c.size, sideBySide))
+					r := p.sample(b, side, w, sideBySide)
+					rates[side], cpus[side] = append(rates[side], r.rate), append(cpus[side], r.cpu)
 				}
 			}
 			b.ReportMetric(0, "ns/op")
 			for side, r := range rates {
 				b.ReportMetric(median(r), side+"/s")
+				b.ReportMetric(median(cpus[side]), side+"-cpu-µs")
 			}
 			b.ReportMetric(median(ratios(rates[inGo], rates[bare])), "Go:bare")
-			b.ReportMetric(median(ratios(rates[inC], rates[bare])), "C:bare")
-			b.ReportMetric(median(ratios(rates[inGo], rates[inC])), "Go:C")
+			if rates[inC] != nil {
+				b.ReportMetric(median(ratios(rates[inC], rates[bare])), "C:bare")
+				b.ReportMetric(median(ratios(rates[inGo], rates[inC])), "Go:C")
+			}
 		})
 	}
 }
