@@ -1,0 +1,275 @@
+package tap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// maxBatch is the longest batch in frames: each is a system call.
+const maxBatch = 64
+
+// fileTap names the tap's descriptor among a device's files.
+const fileTap = "tap"
+
+// A device is a tap on the bridge, a macvtap, or the host's end of a veth.
+type device struct {
+	net    *network
+	info   vmnet.Info
+	name   string // of the link
+	direct bool   // the guest has the tap itself
+
+	io   sync.RWMutex // held for reading while file is used, for writing while it changes
+	file *os.File     // the tap; nil when plugged and when closed
+	fd   int          // file's
+	gone bool         // closed
+
+	events events
+
+	mu      sync.Mutex // guards all following, and changes of the system
+	plugged *os.File   // the namespace of the guest's end; nil: not plugged, or nothing to do there
+	inside  string     // the name of the guest's end there
+	onFiles func()
+	answers *answers // nil: none
+	ruled   bool     // there is a table
+	shaped  bool     // there is a queueing discipline
+	forwards
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+var (
+	_ vmnet.Device     = (*device)(nil)
+	_ vmnet.TapHolder  = (*device)(nil)
+	_ vmnet.Plugger    = (*device)(nil)
+	_ vmnet.Ruler      = (*device)(nil)
+	_ vmnet.FileHolder = (*device)(nil)
+	_ vmnet.Forwarder  = (*device)(nil)
+)
+
+func newDevice(n *network, name string, cfg *vmnet.Config) *device {
+	size := n.info.MTU + vmnet.HeaderLen
+	d := &device{net: n, name: name, fd: -1, direct: cfg.Tap, info: vmnet.Info{
+		UUID: cfg.UUID, MAC: append(net.HardwareAddr(nil), cfg.MAC...),
+		MTU: n.info.MTU, MaxPacketSize: size, ReadBatch: maxBatch, WriteBatch: maxBatch,
+		Subnet: n.info.Subnet, Gateway: n.info.Gateway, Subnet6: n.info.Subnet6,
+		HostInterfaces: []string{name},
+	}}
+	return d
+}
+
+// open makes the device's link, or takes up the one of cfg.Files.
+func (d *device) open(ctx context.Context, cfg *vmnet.Config) error {
+	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI)
+	if d.direct && d.net.info.Offload {
+		flags |= unix.IFF_VNET_HDR
+	}
+	if d.net.bridge == 0 {
+		return d.openMacvtap(ctx, flags)
+	}
+	if f := cfg.Files[fileTap]; f != nil && isTap(f, d.name, flags) {
+		d.file = f
+	} else if plugged, err := d.leftover(); plugged || err != nil {
+		return err // Plug takes it up
+	} else if d.file, err = openTap(d.name, flags); err != nil {
+		return err
+	}
+	return errors.Join(d.adopt(), d.net.makePort(d.name, d.info.MAC))
+}
+
+// leftover removes a link of the device's name that a process before this one left:
+// nobody here could read it any more. The host's end of a veth, plugged, stays.
+func (d *device) leftover() (plugged bool, err error) {
+	l, err := lookup(d.name)
+	if err != nil || l == nil {
+		return false, err
+	}
+	if l.Type() == "veth" && d.net.driver.names.ours(l.Attrs().Alias) {
+		return true, nil
+	}
+	return false, d.net.driver.removeOurs(d.name)
+}
+
+// adopt makes the new file ready for use.
+func (d *device) adopt() error {
+	if err := control(d.file, func(fd int) error { d.fd = fd; return unix.SetNonblock(fd, true) }); err != nil {
+		return opErr("take up", d.name, err)
+	}
+	return d.events.init(d.file)
+}
+
+// Info implements vmnet.Device.
+func (d *device) Info() vmnet.Info { return d.info }
+
+// ReadBatch implements vmnet.Device.
+func (d *device) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
+	d.io.RLock()
+	defer d.io.RUnlock()
+	if d.gone {
+		return 0, vmnet.ErrClosed
+	}
+	limit := min(len(bufs), len(sizes), maxBatch)
+	for i, b := range bufs[:limit] {
+		if len(b) < d.info.MaxPacketSize {
+			return i, some(i, vmnet.InvalidArgument)
+		}
+		n, err := d.readOne(b[:d.info.MaxPacketSize])
+		if err != nil {
+			return i, some(i, err)
+		}
+		sizes[i] = n
+	}
+	return limit, nil
+}
+
+// some is the error of a batch of which n frames were moved: what comes next
+// comes with the next batch.
+func some(n int, err error) error {
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+func (d *device) readOne(b []byte) (int, error) {
+	if d.direct || d.file == nil {
+		return 0, vmnet.ErrNoPackets
+	}
+	for {
+		n, err := unix.Read(d.fd, b)
+		switch {
+		case err == nil && n < vmnet.HeaderLen:
+			continue // the kernel sends none; what is shorter is no frame
+		case err == nil:
+			return n, nil
+		case errors.Is(err, unix.EAGAIN):
+			return 0, vmnet.ErrNoPackets
+		case errors.Is(err, unix.EINTR):
+		default:
+			return 0, fmt.Errorf("read %s: %w", d.name, err)
+		}
+	}
+}
+
+// WriteBatch implements vmnet.Device.
+func (d *device) WriteBatch(frames [][]byte) (int, error) {
+	d.io.RLock()
+	defer d.io.RUnlock()
+	if d.gone {
+		return 0, vmnet.ErrClosed
+	}
+	for i, f := range frames[:min(len(frames), maxBatch)] {
+		switch {
+		case len(f) > d.info.MaxPacketSize:
+			return i, vmnet.PacketTooBig
+		case len(f) < vmnet.HeaderLen:
+			return i, vmnet.InvalidArgument
+		case d.direct || d.file == nil:
+			continue
+		}
+		if err := d.writeOne(f); err != nil {
+			return i, err
+		}
+	}
+	return min(len(frames), maxBatch), nil
+}
+
+func (d *device) writeOne(f []byte) error {
+	for {
+		_, err := unix.Write(d.fd, f)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+			return vmnet.BufferExhausted
+		default:
+			return fmt.Errorf("write %s: %w", d.name, err)
+		}
+	}
+}
+
+// SetEventHandler implements vmnet.Device.
+func (d *device) SetEventHandler(fn func()) error {
+	d.io.RLock()
+	gone, idle := d.gone, d.direct || d.file == nil
+	d.io.RUnlock()
+	if gone {
+		return vmnet.ErrClosed
+	}
+	if idle {
+		return nil // no frame will ever come
+	}
+	return d.events.set(fn)
+}
+
+// Tap implements vmnet.TapHolder.
+func (d *device) Tap() (*os.File, error) {
+	d.io.RLock()
+	defer d.io.RUnlock()
+	switch {
+	case d.gone:
+		return nil, vmnet.ErrClosed
+	case !d.direct || d.file == nil:
+		return nil, fmt.Errorf("tap of %s: it was not started for its guest: %w", d.name, errors.ErrUnsupported)
+	}
+	var dup int
+	err := control(d.file, func(fd int) (err error) {
+		dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		return err
+	})
+	if err != nil {
+		return nil, opErr("duplicate", d.name, err)
+	}
+	return os.NewFile(uintptr(dup), d.name), nil
+}
+
+// Files implements vmnet.FileHolder.
+func (d *device) Files() map[string]*os.File {
+	d.io.RLock()
+	defer d.io.RUnlock()
+	files := map[string]*os.File{}
+	if d.file != nil {
+		files[fileTap] = d.file
+	}
+	return files
+}
+
+// OnFiles implements vmnet.FileHolder.
+func (d *device) OnFiles(fn func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.onFiles = fn
+}
+
+// Close implements vmnet.Device.
+func (d *device) Close() error {
+	d.closeOnce.Do(func() { d.closeErr = d.unmake() })
+	return d.closeErr
+}
+
+// unmake takes everything of the device away.
+func (d *device) unmake() error {
+	d.io.Lock()
+	d.gone = true
+	file := d.file
+	d.file, d.fd = nil, -1
+	d.io.Unlock()
+	d.events.close()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := errors.Join(d.endForwards(), d.endRules(), d.unplug())
+	closeFile(file)
+	// A guest that has the tap too keeps it alive: what has our mark goes.
+	err = errors.Join(err, d.net.driver.removeOurs(d.name))
+	d.net.forget(d)
+	return err
+}

@@ -1,0 +1,160 @@
+package tap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+)
+
+// Bounds of the forwarder.
+const (
+	maxQueries   = 256             // under way at once; more are refused
+	queryTimeout = 4 * time.Second // for one resolver; guests ask again after 5 (resolv.conf(5))
+)
+
+
+// A forwarder answers DNS on the gateway's addresses with what the host's
+// resolvers answer. It knows no names itself.
+type forwarder struct {
+	resolvers []netip.AddrPort // fixed; empty: those of file
+	file      string
+	slots     chan struct{}
+	servers   []*dns.Server
+	done      sync.WaitGroup
+	ctx       context.Context // ends the queries under way
+	stop      context.CancelFunc
+}
+
+// startDNS starts the forwarder. Where another program of the host has port 53
+// already, that one answers the guests, or nobody.
+func (n *network) startDNS() error {
+	f := &forwarder{resolvers: n.info.Resolvers, file: n.driver.cfg.ResolvConf, slots: make(chan struct{}, maxQueries)}
+	f.ctx, f.stop = context.WithCancel(context.Background())
+	n.dns = f
+	for _, p := range n.gateways() {
+		if p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		err := f.listen(p.Addr(), n.bridgeName)
+		if errors.Is(err, unix.EADDRINUSE) || errors.Is(err, fs.ErrPermission) {
+			n.driver.cfg.Log("network %s: DNS at the gateway is not ours: %v", n.info.Name, err)
+			continue
+		}
+		if err != nil {
+			return opErr("listen for DNS on", p.Addr().String(), err)
+		}
+	}
+	return nil
+}
+
+// stopDNS ends the forwarder and waits for it.
+func (n *network) stopDNS() error {
+	if n.dns == nil {
+		return nil
+	}
+	f := n.dns
+	f.stop()
+	for _, s := range f.servers {
+		_ = s.Shutdown() // fails only when it never ran
+	}
+	f.done.Wait()
+	return nil
+}
+
+func (f *forwarder) listen(a netip.Addr, bridge string) error {
+	at := netip.AddrPortFrom(a, 53).String()
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		// Only what comes by the bridge, whatever the host's routes are.
+		cerr := c.Control(func(fd uintptr) {
+			err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, bridge)
+		})
+		return errors.Join(cerr, err)
+	}}
+	pc, err := lc.ListenPacket(f.ctx, "udp", at)
+	if err != nil {
+		return err
+	}
+	l, err := lc.Listen(f.ctx, "tcp", at)
+	if err != nil {
+		return errors.Join(err, pc.Close())
+	}
+	for _, s := range []*dns.Server{{PacketConn: pc, Handler: f}, {Listener: l, Handler: f}} {
+		started := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(started) }
+		f.servers = append(f.servers, s)
+		f.done.Go(func() { _ = s.ActivateAndServe() }) // ends with Shutdown
+		<-started
+	}
+	return nil
+}
+
+// ServeDNS implements dns.Handler.
+func (f *forwarder) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	answer := new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+		if a := f.ask(q, w.LocalAddr().Network()); a != nil {
+			answer = a
+		}
+	default:
+		answer.Rcode = dns.RcodeRefused
+	}
+	answer.Id = q.Id
+	_ = w.WriteMsg(answer) // a guest that is gone wants no answer
+}
+
+// ask returns the answer of the first resolver that has one, or nil.
+func (f *forwarder) ask(q *dns.Msg, network string) *dns.Msg {
+	c := dns.Client{Net: network, Timeout: queryTimeout}
+	for _, r := range f.upstream() {
+		ctx, cancel := context.WithTimeout(f.ctx, queryTimeout)
+		a, _, err := c.ExchangeContext(ctx, q, r.String())
+		cancel()
+		if err == nil {
+			return a
+		}
+	}
+	return nil
+}
+
+// upstream returns the resolvers to ask, three at most as resolv.conf(5) has it.
+func (f *forwarder) upstream() []netip.AddrPort {
+	if len(f.resolvers) > 0 {
+		return f.resolvers
+	}
+	list, err := resolvers(f.file)
+	if err != nil || len(list) == 0 {
+		list = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")} // the default of resolv.conf(5)
+	}
+	return list
+}
+
+// resolvers reads name servers from a file as resolv.conf(5).
+func resolvers(path string) (list []netip.AddrPort, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("resolvers: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "nameserver" || len(list) == 3 {
+			continue
+		}
+		if a, err := netip.ParseAddr(words[1]); err == nil {
+			list = append(list, netip.AddrPortFrom(a, 53))
+		}
+	}
+	return list, nil
+}

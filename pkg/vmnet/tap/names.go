@@ -1,0 +1,57 @@
+package tap
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
+// Names of links have 13 bytes: 3 that say what they are and 10 of a hash. The
+// kernel takes 15 (IFNAMSIZ).
+const (
+	bridgePrefix = "vmb" // a network's bridge
+	portPrefix   = "vmt" // a device: tap, macvtap, or the host's end of a veth
+	hashDigits   = 10
+	maxAlias     = 250 // bytes; the kernel takes 255 (IFALIASZ)
+)
+
+// names makes names and marks for one owner.
+type names struct{ owner string }
+
+func newNames(owner string) names { return names{digest(8, "owner", owner)} }
+
+// digest returns n hexadecimal digits that stand for parts.
+func digest(n int, parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:])[:n]
+}
+
+// bridge names the bridge of a network.
+func (n names) bridge(network string) string {
+	return bridgePrefix + digest(hashDigits, n.owner, network)
+}
+
+// port names the link of a device.
+func (n names) port(network, uuid string) string {
+	return portPrefix + digest(hashDigits, n.owner, network, uuid)
+}
+
+// alias is the mark of a link of a network. notes are for who reads it after a
+// crash.
+func (n names) alias(network string, notes ...string) string {
+	if len(network) > maxAlias/2 {
+		network = network[:maxAlias/2]
+	}
+	return strings.Join(append([]string{"vmnet", n.owner, network}, notes...), ":")
+}
+
+// ours reports whether a link has this owner's mark.
+func (n names) ours(alias string) bool { return strings.HasPrefix(alias, "vmnet:"+n.owner+":") }
+
+// table names the table of nftables that belongs to a link.
+func (n names) table(link string) string { return "vmnet-" + n.owner + "-" + link }
+
+// tableOf is the inverse of table.
+func (n names) tableOf(table string) (link string, ours bool) {
+	return strings.CutPrefix(table, "vmnet-"+n.owner+"-")
+}

@@ -1,0 +1,272 @@
+package tap
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// Numbers of the protocols that are guarded.
+const (
+	typeARP   = unix.ETH_P_ARP
+	typeIPv4  = unix.ETH_P_IP
+	typeIPv6  = unix.ETH_P_IPV6
+	icmp6     = unix.IPPROTO_ICMPV6
+	routerSol = 133 // ICMPv6 types (RFC 4861, section 4)
+	routerAdv = 134
+	neighSol  = 135
+	neighAdv  = 136
+	redirect  = 137
+)
+
+const (
+	link      = expr.PayloadBaseLLHeader
+	network3  = expr.PayloadBaseNetworkHeader
+	transport = expr.PayloadBaseTransportHeader
+)
+
+// SetRules implements vmnet.Ruler. What comes from the guest is judged where it
+// leaves the tap (hook ingress of family netdev), before the bridge sees it; what
+// goes to the guest waits in a token bucket (tc-tbf(8)).
+func (d *device) SetRules(_ context.Context, r vmnet.Rules) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isGone() {
+		return vmnet.ErrClosed
+	}
+	if d.net.bridge == 0 {
+		return d.refuseRules(r)
+	}
+	// First who answers, then what is dropped: no request is lost between.
+	next, err := d.newAnswers(r.Answer)
+	if err != nil {
+		return err
+	}
+	list := guardRules(r, d.info.MAC, d.net.info)
+	if err := errors.Join(d.setRules(list), d.shape(r.ToGuest)); err != nil {
+		next.close()
+		return fmt.Errorf("rules of %s: %w", d.name, err)
+	}
+	d.answers.close()
+	d.answers = next
+	return nil
+}
+
+// refuseRules refuses what a macvtap does not have: its frames go from the guest
+// to the wire past every hook but the wire's own.
+func (d *device) refuseRules(r vmnet.Rules) error {
+	g := r.Guard
+	if g.MAC || g.IP || g.DHCP || g.RA || len(g.Allow)+len(g.Deny) > 0 || r.Answer != nil || r.ToGuest.Bits+r.FromGuest.Bits > 0 {
+		return fmt.Errorf("rules of %s: uplink %s has addresses, so guests are on macvtap, whose frames the kernel does not judge; use frames dgram, or an uplink without addresses: %w",
+			d.name, d.net.info.Uplink, errors.ErrUnsupported)
+	}
+	return nil
+}
+
+func (d *device) setRules(list []rule) error {
+	name := d.net.driver.names.table(d.name)
+	if len(list) == 0 && !d.ruled {
+		return nil
+	}
+	if len(list) == 0 {
+		d.ruled = false
+		return deleteFamily(nftables.TableFamilyNetdev, name)
+	}
+	d.ruled = true
+	return setTable(nftables.TableFamilyNetdev, name, []chain{
+		{"from-guest", nftables.ChainTypeFilter, nftables.ChainHookIngress, nftables.ChainPriorityFilter, d.name, list},
+	})
+}
+
+// guardRules are the rules for frames of the guest with the address mac, in the
+// order in which they are tried. They end with acceptance.
+func guardRules(r vmnet.Rules, mac net.HardwareAddr, n vmnet.NetworkInfo) (list []rule) {
+	g := r.Guard
+	if g.MAC {
+		list = append(list, rules(at(link, 6, neq, mac), drop()))
+	}
+	if r.Answer != nil {
+		list = append(list, configuration()...)
+	}
+	if g.DHCP {
+		list = append(list,
+			rules(ether(typeIPv4), l4(unix.IPPROTO_UDP), sport(67), drop()),
+			rules(ether(typeIPv6), l4(unix.IPPROTO_UDP), sport(547), drop()))
+	}
+	if g.RA {
+		list = append(list, icmp6Type(routerAdv, drop()), icmp6Type(redirect, drop()))
+	}
+	if g.IP {
+		list = append(list, sourceRules(g, mac)...)
+	}
+	if rate := r.FromGuest; rate.Bits > 0 {
+		list = append(list, limitRule(rate))
+	}
+	return append(list, destinationRules(g, n)...)
+}
+
+// configuration drops what the answers' socket has seen already.
+func configuration() []rule {
+	return []rule{
+		rules(ether(typeIPv4), l4(unix.IPPROTO_UDP), dport(67), drop()),
+		rules(ether(typeIPv6), l4(unix.IPPROTO_UDP), dport(547), drop()),
+		icmp6Type(routerSol, drop()),
+	}
+}
+
+func icmp6Type(typ byte, then rule) rule {
+	return rules(ether(typeIPv6), l4(icmp6), at(transport, 0, eq, []byte{typ}), then)
+}
+
+// sourceRules drop what has a source that is not the guest's. Frames with a VLAN
+// tag are dropped too: what is behind it would not be judged.
+func sourceRules(g vmnet.Guard, mac net.HardwareAddr) []rule {
+	v4 := []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 32)}
+	v6 := []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 128), netip.MustParsePrefix("fe80::/10")}
+	for _, a := range g.Addrs {
+		if p := netip.PrefixFrom(a, a.BitLen()); a.Is4() {
+			v4 = append(v4, p)
+		} else {
+			v6 = append(v6, p)
+		}
+	}
+	list := []rule{
+		rules(ether(unix.ETH_P_8021Q), drop()),
+		rules(ether(unix.ETH_P_8021AD), drop()),
+		rules(ether(typeARP), at(network3, 8, neq, mac), drop()), // sender's hardware address (RFC 826)
+	}
+	list = append(list, noneOf(ether(typeIPv4), network3, 12, v4))
+	list = append(list, noneOf(ether(typeARP), network3, 14, v4)) // sender's protocol address
+	list = append(list, noneOf(ether(typeIPv6), network3, 8, v6))
+	adv := rules(ether(typeIPv6), l4(icmp6), at(transport, 0, eq, []byte{neighAdv}))
+	return append(list, noneOf(adv, transport, 8, v6)) // the target (RFC 4861, section 4.4)
+}
+
+// noneOf drops what first matches and has an address at the offset that is in none
+// of the prefixes.
+func noneOf(first rule, base expr.PayloadBase, offset uint32, of []netip.Prefix) rule {
+	r := first
+	for _, p := range of {
+		r = rules(r, in(base, offset, neq, p))
+	}
+	return rules(r, drop())
+}
+
+// limitRule drops what comes faster than the rate.
+func limitRule(r vmnet.Rate) rule {
+	bytes := max(r.Bits/8, 1)
+	return rules(rule{&expr.Limit{Type: expr.LimitTypePktBytes, Rate: bytes, Unit: expr.LimitTimeSecond,
+		Burst: uint32(min(burst(r), math.MaxUint32)), Over: true}}, drop())
+}
+
+// burst is how many bytes may pass at once.
+func burst(r vmnet.Rate) uint64 {
+	const least = 64 << 10 // bytes: one segment with offload
+	b := r.Burst / 8
+	if b == 0 {
+		b = r.Bits / 8 / 4
+	}
+	return max(b, r.Bits/8/50, least) // 20 ms, as the relay
+}
+
+// destinationRules say where the guest's packets may go: the longest prefix first,
+// Deny before Allow.
+func destinationRules(g vmnet.Guard, n vmnet.NetworkInfo) (list []rule) {
+	for _, proto := range []struct {
+		typ    uint16
+		is4    bool
+		always []netip.Prefix
+	}{
+		{typeIPv4, true, []netip.Prefix{n.Subnet, netip.MustParsePrefix("224.0.0.0/24"), netip.MustParsePrefix("255.255.255.255/32")}},
+		{typeIPv6, false, []netip.Prefix{n.Subnet6, netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff02::/16")}},
+	} {
+		ways, strict := waysOf(g, proto.is4)
+		if len(ways) == 0 {
+			continue
+		}
+		for _, p := range proto.always {
+			if p.IsValid() {
+				list = append(list, rules(ether(proto.typ), dst(eq, p), accept()))
+			}
+		}
+		for _, w := range ways {
+			list = append(list, rules(ether(proto.typ), dst(eq, w.to), w.verdict()))
+		}
+		if strict {
+			list = append(list, rules(ether(proto.typ), drop()))
+		}
+	}
+	return list
+}
+
+// A way is one prefix of Guard.Allow or Deny.
+type way struct {
+	to   netip.Prefix
+	deny bool
+}
+
+func (w way) verdict() rule {
+	if w.deny {
+		return drop()
+	}
+	return accept()
+}
+
+// waysOf returns the ways of an IP version in the order in which they are tried,
+// and whether what they do not name is dropped.
+func waysOf(g vmnet.Guard, is4 bool) (ways []way, strict bool) {
+	for _, p := range g.Deny {
+		if p.Addr().Is4() == is4 {
+			ways = append(ways, way{p.Masked(), true})
+		}
+	}
+	for _, p := range g.Allow {
+		if p.Addr().Is4() == is4 {
+			ways, strict = append(ways, way{p.Masked(), false}), true
+		}
+	}
+	slices.SortStableFunc(ways, func(a, b way) int { return cmp.Compare(b.to.Bits(), a.to.Bits()) })
+	return ways, strict
+}
+
+// shape bounds what goes to the guest. The caller holds mu.
+func (d *device) shape(r vmnet.Rate) error {
+	if r.Bits == 0 && !d.shaped {
+		return nil
+	}
+	l, err := d.net.link(d.name)
+	if err != nil {
+		return err
+	}
+	q := &netlink.Tbf{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT, Handle: netlink.MakeHandle(1, 0)}}
+	if r.Bits == 0 {
+		d.shaped = false
+		return opErr("remove limit of", d.name, netlink.QdiscDel(q))
+	}
+	bytes := max(r.Bits/8, 1)
+	q.Rate = bytes
+	// The depth in ticks of the scheduler's clock, as tc does it (tc_core.c).
+	q.Buffer = uint32(min(float64(burst(r))/float64(bytes)*netlink.TickInUsec()*1e6, math.MaxUint32))
+	q.Limit = uint32(min(burst(r)+max(bytes/10, 64<<10), math.MaxUint32)) // and 100 ms that wait
+	d.shaped = true
+	return opErr("limit", d.name, netlink.QdiscReplace(q))
+}
+
+// endRules ends what SetRules made. The caller holds mu.
+func (d *device) endRules() error {
+	d.answers.close()
+	d.answers = nil
+	return d.setRules(nil) // the queueing discipline goes with the link
+}
