@@ -54,6 +54,7 @@ brings them back.`,
 	fl.StringVar(&f.logLevel, "log-level", "info", "how much goes to stderr: error, warn, info or debug")
 	fl.DurationVar(&f.idleExit, "idle-exit", 0, "leave after so long without attachments and requests; 0: never")
 	fl.IntVar(&f.limits.Attachments, "max-attachments", 1024, "most attachments at once")
+	fl.IntVar(&f.limits.UserAttachments, "max-user-attachments", 0, "most attachments of each user but root and the shim's own; 0: a quarter of all")
 	fl.IntVar(&f.limits.Networks, "max-networks", 256, "most networks at once")
 	fl.IntVar(&f.limits.Connections, "max-connections", 256, "most connections to the API at once; more wait")
 	f.store.register(fl)

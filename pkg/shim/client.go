@@ -216,12 +216,19 @@ func (c *Client) wrap(op string, err error) error {
 	return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, err), cause: err}
 }
 
-// dial connects to the shim's socket.
+// dial connects to the shim's socket, and to nobody else's.
 func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 	if len(path) > MaxSocketPath {
 		return nil, Invalidf("shim.address", path, "%d bytes, want at most %d", len(path), MaxSocketPath)
 	}
-	return handover.Connect(ctx, path)
+	c, err := handover.Connect(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkShim(c, path); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
 }
 
 // notListening reports whether err says that nobody listens.

@@ -40,7 +40,7 @@ func (s *Server) attach(ctx context.Context, k ipam.Key, req shim.AttachRequest,
 	if a != nil {
 		return s.again(ctx, a, req, who)
 	}
-	if err := s.reserve(k); err != nil {
+	if err := s.reserve(k, who.uid); err != nil {
 		return nil, false, err
 	}
 	a = &attachment{rec: attachmentRecord{
@@ -54,7 +54,7 @@ func (s *Server) attach(ctx context.Context, k ipam.Key, req shim.AttachRequest,
 		err = errors.Join(err, s.takeBack(ctx, a))
 		a = nil
 	}
-	s.settle(k, a)
+	s.settle(k, who.uid, a)
 	return a, err == nil, err
 }
 
@@ -78,27 +78,6 @@ func (s *Server) again(ctx context.Context, a *attachment, req shim.AttachReques
 	s.atts[a.rec.Key] = next
 	s.mu.Unlock()
 	return next, false, nil
-}
-
-// reserve counts an attachment that is about to be made.
-func (s *Server) reserve(k ipam.Key) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.atts) + s.making; n >= s.cfg.Limits.Attachments {
-		return shim.Errorf(shim.CodeExhausted, "attachment %s: this shim has %d attachments, its limit", k, n)
-	}
-	s.making++
-	return nil
-}
-
-// settle ends what reserve began; a is nil when there is no attachment.
-func (s *Server) settle(k ipam.Key, a *attachment) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.making--
-	if a != nil {
-		s.atts[k] = a
-	}
 }
 
 // takeBack undoes everything of an attachment that did not come to be.

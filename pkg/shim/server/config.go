@@ -46,10 +46,15 @@ type Config struct {
 type Limits struct {
 	// Attachments, at most. 1024.
 	Attachments int
+	// UserAttachments, at most, of each user but root and the shim's own. A
+	// quarter of Attachments.
+	UserAttachments int
 	// Networks that have attachments, at most. 256. Choices of subnets are kept
 	// for four times as many.
 	Networks int
-	// Connections to the API at once. 256; more wait in the listener's backlog.
+	// Connections to the API at once. 256; more wait in the listener's backlog. A
+	// user that is neither root nor the shim's own has a quarter of them; more are
+	// closed.
 	Connections int
 	// Operation bounds the time of one request, and of bringing one attachment
 	// back. 60 s.
@@ -71,6 +76,7 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	set(&l.Attachments, 1024)
+	set(&l.UserAttachments, max(1, l.Attachments/4))
 	set(&l.Networks, 256)
 	set(&l.Connections, 256)
 	if l.Operation <= 0 {

@@ -19,6 +19,8 @@ func TestMain(m *testing.M) {
 		os.Exit(playShim())
 	case "client":
 		os.Exit(playClient(os.Args[1:]))
+	case "hostile":
+		os.Exit(playHostile(os.Args[1:]))
 	case "native":
 		os.Exit(playNative())
 	}

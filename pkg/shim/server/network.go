@@ -40,7 +40,7 @@ type openNetwork struct {
 	info    vmnet.NetworkInfo
 	owner   uint32
 	claims  *guard.Claims // the addresses that guests made themselves
-	names   *names.Table // of a network whose gateway knows no names; nil: none, or it is a vmnet.Namer
+	names   *names.Table  // of a network whose gateway knows no names; nil: none, or it is a vmnet.Namer
 }
 
 // namer is who knows the names of the network's guests, or nil.

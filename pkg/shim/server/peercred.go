@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
 // A caller is who sent a request, as the kernel tells it.
@@ -29,8 +31,7 @@ func callerOf(ctx context.Context) (caller, bool) {
 	return c, ok
 }
 
-// peerUID asks the kernel for the effective user ID of the process that
-// connected.
+// peerUID is shim.PeerUID for a connection of the API.
 func peerUID(c net.Conn) (uint32, error) {
 	if l, ok := c.(*limitedConn); ok {
 		c = l.Conn
@@ -39,14 +40,5 @@ func peerUID(c net.Conn) (uint32, error) {
 	if !ok {
 		return 0, fmt.Errorf("peer credentials: %T is not a unix socket", c)
 	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var uid uint32
-	var cerr error
-	if err := raw.Control(func(fd uintptr) { uid, cerr = socketPeerUID(int(fd)) }); err != nil {
-		return 0, err
-	}
-	return uid, cerr
+	return shim.PeerUID(u)
 }

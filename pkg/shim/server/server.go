@@ -43,8 +43,9 @@ type Server struct {
 	choices  map[string]networkRecord // by network; Version 0: not written yet
 	guests   map[guestID]int          // interfaces of each, for drivers that limit them
 	problems []string
-	making   int // attachments being made
-	active   int // requests under way
+	making   int            // attachments being made
+	makingBy map[uint32]int // the same, of each user
+	active   int            // requests under way
 	leaving  bool
 	idle     *time.Timer   // runs while there is nothing to do; nil without IdleExit
 	idled    chan struct{} // gets a token when idle has run out
@@ -65,7 +66,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, uid: uint32(os.Geteuid()), started: time.Now(), state: state{cfg.Dirs.State}, choosing: newCtxLock(),
 		nets: map[string]*network{}, atts: map[ipam.Key]*attachment{}, choices: map[string]networkRecord{},
-		guests: map[guestID]int{}, idled: make(chan struct{}, 1), threads: relay.Threads{Max: maxThreads},
+		guests: map[guestID]int{}, makingBy: map[uint32]int{}, idled: make(chan struct{}, 1), threads: relay.Threads{Max: maxThreads},
 	}
 	unlock, err := shim.LockFile(ctx, filepath.Join(cfg.Dirs.State, "lock"))
 	if err != nil {
@@ -90,7 +91,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) (err error) {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	limited := limitListener(l, s.cfg.Limits.Connections)
+	limited := limitListener(l, s.cfg.Limits.Connections, s.uid)
 	hs := &http.Server{
 		Handler: s.mux(), ConnContext: withCaller,
 		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,

@@ -1,6 +1,6 @@
 //go:build !linux && !darwin
 
-package server
+package shim
 
 import (
 	"errors"
@@ -8,6 +8,6 @@ import (
 	"runtime"
 )
 
-func socketPeerUID(int) (uint32, error) {
+func peerUID(int) (uint32, error) {
 	return 0, fmt.Errorf("peer credentials on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }

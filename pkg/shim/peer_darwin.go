@@ -1,4 +1,4 @@
-package server
+package shim
 
 import (
 	"fmt"
@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketPeerUID uses LOCAL_PEERCRED (unix(4), <sys/ucred.h>): the credentials at
-// connect(2).
-func socketPeerUID(fd int) (uint32, error) {
+// peerUID uses LOCAL_PEERCRED (unix(4), <sys/ucred.h>): the credentials at
+// connect(2), or, for the side that connected, at listen(2).
+func peerUID(fd int) (uint32, error) {
 	cred, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
 	if err != nil {
 		return 0, err
