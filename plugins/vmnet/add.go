@@ -114,7 +114,7 @@ func (c *call) attach(client *shim.Client, want wanted, l *lease) (shim.Attachme
 		Aliases:   want.Aliases,
 	}
 	if l != nil {
-		req.IPs, req.Gateway, req.Routes = []string{l.Addr.String()}, l.Gateway, l.Routes
+		req.IPs, req.Gateway, req.Gateway6, req.Routes = l.ips(), l.Gateway, l.Gateway6, l.Routes
 	}
 	a, err := client.Attach(c.ctx, c.conf.Name, c.env.ContainerID, c.env.IfName, req)
 	if err != nil && shim.CodeOf(err) == shim.CodeUnavailable && !errors.Is(err, shim.ErrNotRunning) {

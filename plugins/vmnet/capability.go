@@ -50,9 +50,7 @@ func checkPortMapping(f *shim.Forward, host string) error {
 		if f.HostIP, err = netip.ParseAddr(host); err != nil || f.HostIP.Zone() != "" {
 			return badValue(path+"hostIP", host, `an address of the host, as "127.0.0.1", or none for all`)
 		}
-		if f.HostIP = f.HostIP.Unmap(); f.HostIP.Is6() {
-			return notBuilt(path+"hostIP", host, "guests get IPv4 only")
-		}
+		f.HostIP = f.HostIP.Unmap()
 	}
 	switch {
 	case f.HostPort == 0:

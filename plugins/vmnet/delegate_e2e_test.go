@@ -268,3 +268,42 @@ func (h *host) kill() {
 	}
 	waitFor(h.t, "end of the shim", func() bool { _, err := h.client.Status(h.t.Context()); return err != nil })
 }
+
+// Both IP versions come from host-local, and from static, with real plugins.
+func TestE2EDelegate6(t *testing.T) {
+	h := newHost(t)
+	data := t.TempDir()
+	env := map[string]string{"CNI_PATH": needReference(t)}
+	for name, ipam := range map[string]string{
+		"local": fmt.Sprintf(`{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.7.0.0/24","rangeStart":"10.7.0.20"}],
+			[{"subnet":"fd5e:7::/64","rangeStart":"fd5e:7::20"}]],"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}`, data),
+		"fixed": `{"type":"static","addresses":[{"address":"10.7.0.20/24","gateway":"10.7.0.1"},{"address":"fd5e:7::20/64","gateway":"fd5e:7::1"}],
+			"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}`,
+	} {
+		c := strings.Replace(conf(t, "", map[string]any{"shim": nil, "ipam": raw(ipam)}), `"name":"shared"`, `"name":"`+name+`"`, 1)
+		r := result(t, h.must("ADD", "one", env, c))
+		var got []string
+		for _, ip := range r.IPs {
+			got = append(got, ip.Address.String()+" "+ip.Gateway.String())
+		}
+		if !slices.Equal(got, []string{"10.7.0.20/24 10.7.0.1", "fd5e:7::20/64 fd5e:7::1"}) || len(r.Routes) != 2 {
+			t.Errorf("%s: addresses %q, routes %v", name, got, r.Routes)
+		}
+		h.must("CHECK", "one", env, strings.Replace(c, "{", `{"prevResult":`+encode(t, r)+`,`, 1))
+		h.kill()
+		if again, err := h.client.Attachment(t.Context(), name, "one", "eth0"); err == nil && again.Problem != "" {
+			t.Errorf("%s: after a restart: %s", name, again.Problem)
+		}
+		h.must("DEL", "one", env, c)
+	}
+	h.clean()
+}
+
+func encode(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -108,6 +108,39 @@ func TestDelegate(t *testing.T) {
 	}
 }
 
+// Addresses of both IP versions, or of IPv6 alone, reach the shim and the result.
+func TestDelegate6(t *testing.T) {
+	emptyDirs(t)
+	for _, tt := range []struct {
+		name, lease string
+		ips         []string
+		ipv4        string
+		routes      int
+	}{
+		{"both", `{"ips":[{"address":"fd00:7::9/64","gateway":"fd00:7::1"},{"address":"10.7.0.9/24"}],"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}`,
+			[]string{"10.7.0.9/24", "fd00:7::9/64"}, "", 2},
+		{"IPv6 alone", `{"ips":[{"address":"fd00:7::9/64","gateway":"fd00:7::1"}],"routes":[{"dst":"::/0"}]}`, []string{"fd00:7::9/64"}, "none", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fake := newFakeShim(t)
+			s := newIPAM(t, map[string]string{"ADD": prints(tt.lease)})
+			out := succeeds(t, "ADD", map[string]string{"CNI_PATH": s.dir}, conf(t, fake.path, delegated))
+			req := fake.reqs["shared/vm1/eth0"]
+			if !slices.Equal(req.IPs, tt.ips) || req.Gateway6.String() != "fd00:7::1" || req.Network.Subnet6.String() != "fd00:7::/64" || req.Network.IPv4 != tt.ipv4 {
+				t.Errorf("request = %+v", req)
+			}
+			if len(req.Routes) != tt.routes || req.Routes[tt.routes-1].GW.String() != "fd00:7::1" {
+				t.Errorf("routes = %+v", req.Routes)
+			}
+			var r types100.Result
+			oneDocument(t, out, &r)
+			if len(r.Routes) != tt.routes {
+				t.Errorf("result = %s", out)
+			}
+		})
+	}
+}
+
 // Whatever goes wrong, the delegate hears DEL, the shim has nothing, and the
 // answer has the delegate's code and message.
 func TestDelegateFails(t *testing.T) {
@@ -134,7 +167,17 @@ func TestDelegateFails(t *testing.T) {
 		{name: "too long", verbs: map[string]string{"ADD": long}, code: 6, want: "more than 1048576 bytes"},
 		{name: "hangs", verbs: map[string]string{"ADD": "exec sleep 60"}, short: true, code: 11, want: "killed"},
 		{name: "no address", verbs: lease(""), code: 7, want: "gave no address"},
-		{name: "IPv6", verbs: lease(`{"address":"fd00::2/64"}`), code: 2, want: "fd00::2/64"},
+		{name: "IPv6 of another length", verbs: lease(`{"address":"fd00::2/48"}`), code: 7, want: "64 bits"},
+		{name: "IPv6 without IPv6", verbs: lease(`{"address":"fd00::2/64"}`), keys: map[string]any{"ipv6": "none"}, code: 7, want: "ipv6 is none"},
+		{name: "IPv4 without IPv4", verbs: lease(`{"address":"10.7.0.9/24"},{"address":"fd00::2/64"}`), keys: map[string]any{"ipv4": "none"}, code: 7, want: "ipv4 is none"},
+		{name: "the IPv6 gateway's", verbs: lease(`{"address":"fd00::1/64"}`), code: 7, want: "another than the gateway's"},
+		{name: "another IPv6 gateway", verbs: lease(`{"address":"fd00::2/64","gateway":"fd00::9"}`), code: 7, want: "want the network's, fd00::1"},
+		{name: "gateway of the other version", verbs: lease(`{"address":"fd00::2/64","gateway":"10.0.0.1"}`), code: 7, want: "IP version"},
+		{name: "another subnet6", verbs: lease(`{"address":"fd00::2/64"}`), keys: map[string]any{"subnet6": "fd01::/64"}, code: 7, want: "subnet6 fd01::/64"},
+		{name: "two IPv6 addresses", verbs: lease(`{"address":"fd00::2/64"},{"address":"fd00::3/64"}`), code: 2, want: "fd00::3/64"},
+		{name: "the host's IPv6 loopback", verbs: lease(`{"address":"fd00::ffff:ffff:ffff:ffff/64"}`), keys: map[string]any{"hostLoopback": true}, code: 7, want: "hostLoopback"},
+		{name: "narrow IPv6 route", verbs: map[string]string{"ADD": prints(`{"ips":[{"address":"fd00::2/64"}],"routes":[{"dst":"fd01::/64"}]}`)}, code: 2, want: "default route only"},
+		{name: "bridged IPv6", verbs: lease(`{"address":"fd00::2/64"}`), keys: map[string]any{"mode": "bridged", "uplink": "en0"}, code: 2, want: "mode bridged"},
 		{name: "two addresses", verbs: lease(`{"address":"10.7.0.9/24"},{"address":"10.7.0.10/24"}`), code: 2, want: "10.7.0.10/24"},
 		{name: "no length", verbs: lease(`{"address":"10.7.0.9/32"}`), code: 7, want: "prefix length of 8 to 29"},
 		{name: "broadcast", verbs: lease(`{"address":"10.7.0.255/24"}`), code: 7, want: "10.7.0.1 to 10.7.0.254"},

@@ -83,7 +83,7 @@ func FuzzIPAM(f *testing.F) {
 	for _, s := range []string{
 		goodLease, `{}`, `null`, `[]`, `{"ips":null}`, `{"ips":[null]}`, `{"ips":[{"address":"10.0.0.2/24","gateway":"10.0.0.1"}],"routes":[null]}`,
 		`{"cniVersion":"0.2.0","ip4":{"ip":"10.0.0.2/24","gateway":"10.0.0.1","routes":[{"dst":"0.0.0.0/0"}]}}`, `{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.0.0.2/24"}]}`,
-		`{"ips":[{"address":"::ffff:10.0.0.2/120"}]}`, `{"ips":[{"address":"fd00::2/64"}]}`, `{"ips":[{"address":"10.0.0.2/24","gateway":"fd00::1"}],"dns":{"nameservers":[""]}}`,
+		`{"ips":[{"address":"::ffff:10.0.0.2/120"}]}`, `{"ips":[{"address":"fd00::2/64"}]}`, `{"ips":[{"address":"10.0.0.2/24"},{"address":"fd00::2/64","gateway":"fd00::1"}],"routes":[{"dst":"::/0"}]}`, `{"ips":[{"address":"10.0.0.2/24","gateway":"fd00::1"}],"dns":{"nameservers":[""]}}`,
 	} {
 		f.Add([]byte(s), "1.1.0", "", false)
 		f.Add([]byte(s), "0.4.0", "10.0.0.0/24", true)
@@ -105,6 +105,12 @@ func FuzzIPAM(f *testing.F) {
 			if msg := err.Error(); msg == "" || len(msg) > 1024+10*len(out) {
 				t.Fatalf("message of %d bytes", len(msg))
 			}
+			return
+		}
+		if a := l.Addr6; a.IsValid() && (a.Masked() != spec.Subnet6 || wantSubnet6(spec.Subnet6) != "" || !a.Addr().Is6()) || len(l.ips()) == 0 {
+			t.Fatalf("accepted %+v for %+v", l, spec)
+		}
+		if !l.Addr.IsValid() {
 			return
 		}
 		a := l.Addr.Addr()

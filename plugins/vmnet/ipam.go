@@ -13,15 +13,14 @@ import (
 	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
-	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 // A lease is what an IPAM plugin gave. The guest gets exactly this.
 type lease struct {
-	Addr    netip.Prefix
-	Gateway netip.Addr // zero: none
-	Routes  []shim.Route
-	DNS     shim.DNS
+	Addr, Addr6       netip.Prefix // of IPv4 and IPv6, with lengths; one may be zero
+	Gateway, Gateway6 netip.Addr   // zero: none
+	Routes            []shim.Route
+	DNS               shim.DNS
 
 	routes []*types.Route // as the plugin wrote them
 }
@@ -135,99 +134,6 @@ func decodeIPAM(out []byte, said string) (*types100.Result, error) {
 		return nil, err
 	}
 	return types100.NewResultFromResult(res)
-}
-
-// newLease takes from the result what a guest gets by DHCP, and refuses what it
-// cannot get.
-func newLease(res *types100.Result, what string) (*lease, error) {
-	if len(res.IPs) == 0 {
-		return nil, errorf(codeConfig, "%s: gave no address: want one", what)
-	}
-	l := &lease{routes: res.Routes, DNS: shim.DNS{
-		Nameservers: res.DNS.Nameservers, Domain: res.DNS.Domain, Search: res.DNS.Search, Options: res.DNS.Options,
-	}}
-	for _, ip := range res.IPs {
-		p, ok := prefixOf(ip.Address)
-		switch {
-		case !ok:
-			return nil, errorf(codeConfig, "%s: address %s: want one with a prefix length", what, ip.Address.String())
-		case !p.Addr().Is4():
-			return nil, errorf(codeUnsupported, "%s: address %s: not supported yet: guests get IPv4 only", what, p)
-		case l.Addr.IsValid():
-			return nil, errorf(codeUnsupported, "%s: addresses %s and %s: not supported: DHCP gives a guest one", what, l.Addr, p)
-		}
-		l.Addr, l.Gateway = p, addrOf(ip.Gateway)
-	}
-	if l.Gateway.IsValid() && !l.Gateway.Is4() {
-		return nil, errorf(codeConfig, "%s: gateway %s: want an IPv4 address", what, l.Gateway)
-	}
-	for _, r := range res.Routes {
-		dst, ok := prefixOf(r.Dst)
-		gw := addrOf(r.GW)
-		if !gw.IsValid() {
-			gw = l.Gateway // specification 1.1.0, section 5: it may be used then
-		}
-		if !ok || !dst.Addr().Is4() || gw.IsValid() && !gw.Is4() {
-			return nil, errorf(codeUnsupported, "%s: route %s: not supported yet: guests get IPv4 only", what, r.String())
-		}
-		l.Routes = append(l.Routes, shim.Route{Dst: dst.Masked(), GW: gw})
-	}
-	return l, nil
-}
-
-// fit compares the lease with the network, whose subnet and gateway are the
-// lease's where the configuration leaves them open. A bridged network is the
-// uplink's: it has none here.
-func (l *lease) fit(spec *shim.NetworkSpec, what string) error {
-	if spec.Mode == vmnet.Bridged {
-		return nil
-	}
-	refuse := func(want string, args ...any) error {
-		return errorf(codeConfig, "%s: address %s: want %s", what, l.Addr, fmt.Sprintf(want, args...))
-	}
-	subnet := l.Addr.Masked()
-	if spec.Subnet.IsValid() && subnet != spec.Subnet {
-		return refuse("an address of the network's subnet %s, with its prefix length", spec.Subnet)
-	}
-	if want := wantSubnet(subnet); want != "" {
-		return refuse("%s", want)
-	}
-	spec.Subnet = subnet
-	first, last := vmnet.FirstAddr(subnet), vmnet.LastAddr(subnet)
-	switch {
-	case l.Gateway.IsValid() && (l.Gateway.Less(first) || last.Less(l.Gateway)):
-		return errorf(codeConfig, "%s: gateway %s: want an address of subnet %s: %s to %s", what, l.Gateway, subnet, first, last)
-	case spec.Gateway.IsValid() && l.Gateway.IsValid() && l.Gateway != spec.Gateway:
-		return errorf(codeConfig, "%s: gateway %s: want the network's, %s", what, l.Gateway, spec.Gateway)
-	case l.Gateway.IsValid():
-		spec.Gateway = l.Gateway
-	case !spec.Gateway.IsValid():
-		spec.Gateway = first
-	}
-	switch a := l.Addr.Addr(); {
-	case a.Less(first) || last.Less(a):
-		return refuse("one that a host can have: %s to %s", first, last)
-	case a == spec.Gateway:
-		return refuse("another than the gateway's; a network without a gateway of its own in the configuration or from ipam has the first")
-	case a == last && spec.HostLoopback:
-		return refuse("another: hostLoopback uses the last one of subnet %s", subnet)
-	}
-	return nil
-}
-
-// given refuses a lease without an address that the runtime asked for: what was
-// declared as a capability is not ignored.
-func (w *wanted) given(l *lease, what string) error {
-	for _, s := range w.IPs {
-		a, err := netip.ParseAddr(s)
-		if p, perr := netip.ParsePrefix(s); perr == nil {
-			a, err = p.Addr(), nil
-		}
-		if err != nil || a.Unmap() != l.Addr.Addr() {
-			return errorf(codeConflict, "%s %s: %s gave %s instead", w.ipsFrom, show(w.IPs), what, l.Addr)
-		}
-	}
-	return nil
 }
 
 // dnsFor is what the shim shall tell this guest beyond the network's DNS: what

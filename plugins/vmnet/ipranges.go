@@ -75,20 +75,36 @@ func (c *config) checkRanges() error {
 	case c.Spec.Mode == vmnet.Bridged:
 		return badValue(path, sets[0][0].raw, "none: in mode bridged the uplink's network gives the addresses")
 	}
-	for i, set := range sets {
-		for _, r := range set {
-			if r.Subnet.IsValid() && !r.Subnet.Addr().Is4() {
-				return notBuilt(path, r.raw, "guests get IPv4 only")
+	var before [2]bool // lists of each IP version
+	for _, set := range sets {
+		v := 0
+		for i, r := range set {
+			if r.is6() {
+				v = 1
 			}
-			if i > 0 {
-				return notBuilt(path, r.raw, "guests get one address; want one list")
+			if r.is6() != set[0].is6() {
+				return badValue(path, r.raw, "ranges of one IP version in a list")
+			}
+			if i == 0 && before[v] {
+				return notBuilt(path, r.raw, "guests get one address of each IP version; want one list of each")
 			}
 			if err := c.checkRange(path, r); err != nil {
 				return err
 			}
 		}
+		before[v] = true
 	}
 	return nil
+}
+
+// is6 reports whether the range is of IPv6.
+func (r ipRange) is6() bool {
+	for _, a := range []netip.Addr{r.Subnet.Addr(), r.Start, r.End, r.GW} {
+		if a.IsValid() {
+			return a.Is6()
+		}
+	}
+	return false
 }
 
 // checkRange fits one range into the network and adds it to the request.
@@ -97,35 +113,37 @@ func (c *config) checkRange(path string, r ipRange) error {
 	refuse := func(want string, args ...any) error {
 		return badValue(path, r.raw, "%s", fmt.Sprintf(want, args...))
 	}
+	subnet, version, want := &s.Subnet, s.IPv4, wantSubnet
+	if r.is6() {
+		subnet, version, want = &s.Subnet6, s.IPv6, wantSubnet6
+	}
 	switch {
-	case !r.Subnet.IsValid() && !s.Subnet.IsValid():
+	case version == shim.IPNone:
+		return refuse("no such range: the network does not have its IP version")
+	case version == shim.IPSLAAC:
+		return refuse("no such range: ipv6 is %s", version)
+	case !r.Subnet.IsValid() && !subnet.IsValid():
 		return refuse("a subnet: the network names none")
 	case !r.Subnet.IsValid():
-		r.Subnet = s.Subnet
-	case s.Subnet.IsValid() && r.Subnet != s.Subnet:
-		return refuse("subnet %s: a network has one", s.Subnet)
+		r.Subnet = *subnet
+	case subnet.IsValid() && r.Subnet != *subnet:
+		return refuse("subnet %s: a network has one", *subnet)
 	}
-	if want := wantSubnet(r.Subnet); want != "" {
+	if want := want(r.Subnet); want != "" {
 		return refuse("subnet: %s", want)
 	}
-	s.Subnet = r.Subnet
-	first, last := vmnet.FirstAddr(r.Subnet), vmnet.LastAddr(r.Subnet)
-	if r.GW.IsValid() {
-		switch {
-		case r.GW.Less(first) || last.Less(r.GW):
-			return refuse("gateway: an address of subnet %s: %s to %s", r.Subnet, first, last)
-		case s.Gateway.IsValid() && r.GW != s.Gateway:
-			return refuse("gateway %s: a network has one", s.Gateway)
-		}
-		s.Gateway = r.GW
+	*subnet = r.Subnet
+	if err := c.rangeGateway(r, refuse); err != nil {
+		return err
 	}
+	first, last := vmnet.FirstAddr(r.Subnet), vmnet.LastAddr(r.Subnet)
 	if !r.Start.IsValid() {
 		r.Start = first
 	}
 	if !r.End.IsValid() {
 		r.End = last
 	}
-	if r.Start.Less(first) || last.Less(r.End) || r.End.Less(r.Start) {
+	if r.Start.Less(first) || last.Less(r.End) || r.End.Less(r.Start) || r.Start.Is4() != r.End.Is4() {
 		return refuse("rangeStart and rangeEnd from %s to %s, the lower one first", first, last)
 	}
 	for _, x := range c.wanted.Ranges {
@@ -134,5 +152,23 @@ func (c *config) checkRange(path string, r ipRange) error {
 		}
 	}
 	c.wanted.Ranges = append(c.wanted.Ranges, shim.Range{First: r.Start, Last: r.End})
+	return nil
+}
+
+// rangeGateway fits the gateway of a range into the network.
+func (c *config) rangeGateway(r ipRange, refuse func(string, ...any) error) error {
+	s, first, last := &c.Spec, vmnet.FirstAddr(r.Subnet), vmnet.LastAddr(r.Subnet)
+	switch {
+	case !r.GW.IsValid():
+	case r.GW.Less(first) || last.Less(r.GW):
+		return refuse("gateway: an address of subnet %s: %s to %s", r.Subnet, first, last)
+	case r.GW.Is6() && r.GW != first:
+		return refuse("gateway %s: of IPv6 it is the first address", first)
+	case r.GW.Is6():
+	case s.Gateway.IsValid() && r.GW != s.Gateway:
+		return refuse("gateway %s: a network has one", s.Gateway)
+	default:
+		s.Gateway = r.GW
+	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 func TestIPRanges(t *testing.T) {
 	emptyDirs(t)
 	for _, tt := range []struct{ name, ranges, subnet, gateway, want string }{
+		{"of IPv6", `[[{"subnet":"fd5e::/64","rangeStart":"fd5e::100","rangeEnd":"fd5e::1ff","gateway":"fd5e::1"}]]`, "invalid Prefix", "invalid IP", `[{"first":"fd5e::100","last":"fd5e::1ff"}]`},
+		{"of both", `[[{"subnet":"10.0.0.0/24","rangeStart":"10.0.0.9"}],[{"subnet":"fd5e::/64","rangeStart":"fd5e::9","rangeEnd":"fd5e::9"}]]`, "10.0.0.0/24", "invalid IP", `[{"first":"10.0.0.9","last":"10.0.0.254"},{"first":"fd5e::9","last":"fd5e::9"}]`},
 		{"as in the conventions", `[[{"subnet":"10.0.0.0/24","rangeStart":"10.0.0.9","rangeEnd":"10.0.0.20","gateway":"10.0.0.5"}]]`, "10.0.0.0/24", "10.0.0.5", `[{"first":"10.0.0.9","last":"10.0.0.20"}]`},
 		{"as containerd writes", `[[{"Subnet":"10.0.0.0/24","RangeStart":"10.0.0.9","RangeEnd":"","Gateway":""}]]`, "10.0.0.0/24", "invalid IP", `[{"first":"10.0.0.9","last":"10.0.0.254"}]`},
 		{"whole subnet", `[[{"subnet":"10.0.0.0/24"}]]`, "10.0.0.0/24", "invalid IP", `[{"first":"10.0.0.1","last":"10.0.0.254"}]`},
@@ -52,6 +54,14 @@ func TestE2EIPRanges(t *testing.T) {
 	if got.code == 0 || !strings.Contains(got.stdout, `"code":102`) {
 		t.Errorf("ADD from an exhausted range: %+v", got)
 	}
+	both := conf(t, "", map[string]any{"shim": nil, "subnet": "10.7.0.0/24", "runtimeConfig": raw(
+		`{"ipRanges":[[{"subnet":"10.7.0.0/24","rangeStart":"10.7.0.9","rangeEnd":"10.7.0.9"}],[{"subnet":"fd5e:7::/64","rangeStart":"fd5e:7::1234","rangeEnd":"fd5e:7::1234"}]]}`)})
+	both = strings.Replace(both, `"name":"shared"`, `"name":"both"`, 1)
+	r := result(t, h.must("ADD", "both", nil, both))
+	if len(r.IPs) != 2 || r.IPs[0].Address.String() != "10.7.0.9/24" || r.IPs[1].Address.String() != "fd5e:7::1234/64" {
+		t.Errorf("of both versions: %+v", r.IPs)
+	}
+	h.must("DEL", "both", nil, both)
 	if c := addr("c", ranged("10.7.0.100", "10.7.0.100")); c != "10.7.0.100/24" {
 		t.Errorf("%s: want 10.7.0.100/24", c)
 	}

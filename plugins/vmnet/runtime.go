@@ -188,8 +188,6 @@ func (w *wanted) checkIP(s string, spec shim.NetworkSpec) error {
 	switch {
 	case err != nil || addr.Zone() != "":
 		return wrong(w.ipsFrom, s, `an address, as "192.168.127.9" or "192.168.127.9/24"`)
-	case addr.Is6() && spec.IPAM == shim.IPAMStatic:
-		return notBuilt(w.ipsFrom, s, "without the built-in allocator guests get IPv4 only")
 	case version == shim.IPNone:
 		return wrong(w.ipsFrom, s, "no such address: the network does not have its IP version")
 	case !subnet.IsValid():

@@ -146,7 +146,7 @@ func isType(name string, v any) bool {
 // concern what only runtimes write. The schema must accept what they refuse.
 var beyond = []string{
 	"the subnet's own address", "a subnet of unicast addresses", "the network gives no addresses", "an address of subnet", "hostLoopback uses", "a duration of at most",
-	"domain names, as", "a domain name", "addresses, as", "at most 103 bytes", "without the built-in allocator", "or another ipv4 than none", "or another ipv6 than none", "ipv4 is none too", "runtimeConfig.", "args.", "unknown key runtimeConfig",
+	"domain names, as", "a domain name", "addresses, as", "at most 103 bytes", "without the built-in allocator", "and without ipam", "or another ipv4 than none", "or another ipv6 than none", "ipv4 is none too", "runtimeConfig.", "args.", "unknown key runtimeConfig",
 }
 
 // The schema and the parser agree on each key with each of many values, alone

@@ -46,6 +46,7 @@ func (c *config) checkChoices() error {
 func (c *config) checkVersions() error {
 	s := c.Spec
 	own := s.IPAM == shim.IPAMBuiltin && s.Mode != vmnet.Bridged
+	may := s.IPAM != shim.IPAMNone && s.Mode != vmnet.Bridged
 	switch {
 	case !slices.Contains([]string{"", shim.IPManaged, shim.IPNone}, s.IPv4):
 		return badValue("ipv4", s.IPv4, "managed or none")
@@ -53,12 +54,12 @@ func (c *config) checkVersions() error {
 		return badValue("ipv6", s.IPv6, "managed, slaac or none")
 	case s.IPv4 == shim.IPNone && s.IPv6 == shim.IPNone:
 		return badValue("ipv6", s.IPv6, "managed or slaac, or ipam.type none: ipv4 is none too")
-	case s.IPv4 == shim.IPNone && !own:
-		return notBuilt("ipv4", s.IPv4, "without the built-in allocator guests get IPv4 only")
+	case s.IPv4 == shim.IPNone && !may:
+		return notBuilt("ipv4", s.IPv4, "in mode bridged and without ipam guests get no IPv6 from here")
 	case s.IPv6 == shim.IPSLAAC && !own:
-		return notBuilt("ipv6", s.IPv6, "without the built-in allocator guests get IPv4 only")
-	case s.Subnet6.IsValid() && !own:
-		return notBuilt("subnet6", s.Subnet6, "without the built-in allocator guests get IPv4 only; want no such key")
+		return notBuilt("ipv6", s.IPv6, "without the built-in allocator the guest does not make its address by itself")
+	case s.Subnet6.IsValid() && !may:
+		return notBuilt("subnet6", s.Subnet6, "in mode bridged and without ipam guests get no IPv6 from here; want no such key")
 	}
 	return nil
 }
@@ -66,20 +67,29 @@ func (c *config) checkVersions() error {
 // checkSubnet6 checks the IPv6 subnet.
 func (c *config) checkSubnet6() error {
 	p := c.Spec.Subnet6
-	a := p.Addr()
-	switch {
-	case !p.IsValid():
+	if !p.IsValid() {
 		return nil
-	case c.Spec.IPv6 == shim.IPNone:
+	}
+	if c.Spec.IPv6 == shim.IPNone {
 		return badValue("subnet6", p, "no such key, or another ipv6 than none")
-	case !a.Is6() || a.Is4In6() || p.Bits() != 64:
-		return badValue("subnet6", p, `an IPv6 subnet of 64 bits, as "fd5e:ed00:127::/64"`)
-	case p != p.Masked():
-		return badValue("subnet6", p, "the subnet's own address, %s", p.Masked())
-	case a.IsMulticast() || a.IsLinkLocalUnicast() || a.As16()[0] == 0:
-		return badValue("subnet6", p, "a subnet of unique local or global addresses")
+	}
+	if want := wantSubnet6(p); want != "" {
+		return badValue("subnet6", p, "%s", want)
 	}
 	return nil
+}
+
+// wantSubnet6 returns what an IPv6 subnet should be that p is not, or "".
+func wantSubnet6(p netip.Prefix) string {
+	switch a := p.Addr(); {
+	case !a.Is6() || a.Is4In6() || p.Bits() != 64:
+		return `an IPv6 subnet of 64 bits, as "fd5e:ed00:127::/64"`
+	case p != p.Masked():
+		return "the subnet's own address, " + p.Masked().String()
+	case a.IsMulticast() || a.IsLinkLocalUnicast() || a.As16()[0] == 0:
+		return "a subnet of unique local or global addresses"
+	}
+	return ""
 }
 
 // checkMode checks what a mode needs and what it excludes.

@@ -2,9 +2,8 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
@@ -91,10 +90,10 @@ func (r *attachmentRecord) addrs() (list []netip.Addr) {
 // NetworkInfo.RangeEnd.
 func (r *attachmentRecord) pools(rangeEnd netip.Addr) (list []ipam.Pool) {
 	if r.Granted.Subnet.IsValid() {
-		list = append(list, ranged4(pool4(r.Granted, rangeEnd), r.Request.Ranges))
+		list = append(list, ranged(pool4(r.Granted, rangeEnd), r.Request.Ranges))
 	}
 	if r.Granted.Subnet6.IsValid() {
-		list = append(list, pool6(r.Granted))
+		list = append(list, ranged(pool6(r.Granted), r.Request.Ranges))
 	}
 	return list
 }
@@ -109,14 +108,15 @@ func pool4(n shim.NetworkSpec, rangeEnd netip.Addr) ipam.Pool {
 	return p
 }
 
-// ranged4 is the network's pool p, or ranges of it. Pools of different ranges have
+// ranged is the network's pool p, or the ranges of its IP version. Pools of different ranges have
 // different names, since a pool that changes with every request would be walked
 // each time; an address is unique in the network all the same.
-func ranged4(p ipam.Pool, ranges []shim.Range) ipam.Pool {
+func ranged(p ipam.Pool, ranges []shim.Range) ipam.Pool {
+	whole := p.Ranges[0]
+	ranges = slices.DeleteFunc(slices.Clone(ranges), func(r shim.Range) bool { return r.First.Is4() != whole.Subnet.Addr().Is4() })
 	if len(ranges) == 0 {
 		return p
 	}
-	whole := p.Ranges[0]
 	p.Ranges = nil
 	var names []string
 	for _, r := range ranges {
@@ -125,27 +125,6 @@ func ranged4(p ipam.Pool, ranges []shim.Range) ipam.Pool {
 	}
 	p.Name = strings.Join(names, ",")
 	return p
-}
-
-// takeGiven takes the address that the caller got elsewhere, which nobody else
-// in the network may have.
-func (s *Server) takeGiven(n *network, a *attachment) error {
-	p := netip.MustParsePrefix(a.rec.Request.IPs[0]) // normalizeGiven left one
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if by, ok := n.addrs[p.Addr()]; ok {
-		return &shim.Error{Code: shim.CodeConflict, Key: "ips", Value: p.String(),
-			Message: fmt.Sprintf("ips %q: another attachment of network %s has it%s", p, n.name, s.byLocked(by, a.rec.Owner))}
-	}
-	n.addrs[p.Addr()] = a.rec.Key
-	a.rec.Addr = p
-	a.undo.add("address", func(context.Context) error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(n.addrs, p.Addr())
-		return nil
-	})
-	return nil
 }
 
 // gateway is what the guest is told of its gateway, zero for none.
@@ -175,113 +154,4 @@ func (a *attachment) routes() []shim.Route {
 		list = append(list, shim.Route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), GW: a.gateway6()})
 	}
 	return list
-}
-
-// normalizeRanges checks where the allocator may take the address from.
-func normalizeRanges(r *shim.AttachRequest) error {
-	if len(r.Ranges) == 0 {
-		r.Ranges = nil
-		return nil
-	}
-	n := r.Network
-	switch {
-	case len(r.Ranges) > maxList:
-		return shim.Invalidf("ranges", strconv.Itoa(len(r.Ranges)), "entries, want at most %d", maxList)
-	case n.IPAM != shim.IPAMBuiltin:
-		return shim.Invalidf("ranges", strconv.Itoa(len(r.Ranges)), "entries, want none: ipam %q does not allocate", n.IPAM)
-	case !n.Subnet.IsValid():
-		return shim.Invalidf("ranges", strconv.Itoa(len(r.Ranges)), "entries, want network.subnet with them")
-	}
-	first, last := vmnet.FirstAddr(n.Subnet), vmnet.LastAddr(n.Subnet)
-	for i, x := range r.Ranges {
-		text := x.First.String() + "-" + x.Last.String()
-		if x.First.Less(first) || last.Less(x.Last) || x.Last.Less(x.First) || !x.First.Is4() || !x.Last.Is4() {
-			return shim.Invalidf("ranges", text, "want addresses from %s to %s, the lower one first", first, last)
-		}
-		for _, y := range r.Ranges[:i] {
-			if !x.Last.Less(y.First) && !y.Last.Less(x.First) {
-				return shim.Invalidf("ranges", text, "overlaps %s-%s", y.First, y.Last)
-			}
-		}
-	}
-	pool := ipam.SubnetPool(n.Name, n.Subnet, n.Gateway)
-	pool.Ranges[0].First, pool.Ranges[0].Last = r.Ranges[0].First, r.Ranges[0].Last
-	if err := pool.Check(); len(r.Ranges) == 1 && err != nil {
-		return shim.Invalidf("ranges", pool.Ranges[0].String(), "want one with an address for a guest: %v", err)
-	}
-	return nil
-}
-
-// normalizeGiven checks the address, the gateway and the routes that the caller
-// got elsewhere.
-func normalizeGiven(r *shim.AttachRequest) error {
-	if r.Network.IPAM != shim.IPAMStatic {
-		switch {
-		case r.Gateway.IsValid():
-			return shim.Invalidf("gateway", r.Gateway.String(), "want network.gateway, or network.ipam %q", shim.IPAMStatic)
-		case len(r.Routes) > 0:
-			return shim.Invalidf("routes", routeText(r.Routes[0]), "want none, or network.ipam %q", shim.IPAMStatic)
-		}
-		r.Routes = nil
-		return nil
-	}
-	if len(r.IPs) != 1 {
-		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "want one IPv4 address with its length: network.ipam is %q", shim.IPAMStatic)
-	}
-	p, err := netip.ParsePrefix(r.IPs[0])
-	if err != nil || !p.Addr().Is4() {
-		return shim.Invalidf("ips", r.IPs[0], "want an IPv4 address with its length, as 192.168.127.9/24")
-	}
-	if r.Network.Mode != vmnet.Bridged {
-		if err := checkGiven(r.Network, p); err != nil {
-			return err
-		}
-	}
-	r.IPs[0] = p.String()
-	return normalizeRoutes(r)
-}
-
-// checkGiven checks a guest's address against its network.
-func checkGiven(n shim.NetworkSpec, p netip.Prefix) error {
-	if !n.Subnet.IsValid() {
-		return shim.Invalidf("network.subnet", "", "want the subnet of the addresses that come from elsewhere")
-	}
-	first, last := vmnet.FirstAddr(n.Subnet), vmnet.LastAddr(n.Subnet)
-	switch a := p.Addr(); {
-	case p.Masked() != n.Subnet:
-		return shim.Invalidf("ips", p.String(), "want an address of network.subnet %s, with its length", n.Subnet)
-	case a.Less(first) || last.Less(a):
-		return shim.Invalidf("ips", p.String(), "want an address from %s to %s", first, last)
-	case a == n.Gateway:
-		return shim.Invalidf("ips", p.String(), "is the gateway's")
-	case n.HostLoopback && a == last:
-		return shim.Invalidf("ips", p.String(), "network.hostLoopback uses it")
-	}
-	return nil
-}
-
-func normalizeRoutes(r *shim.AttachRequest) error {
-	if len(r.Routes) == 0 {
-		r.Routes = nil
-	}
-	if r.Gateway.IsValid() && !r.Gateway.Is4() {
-		return shim.Invalidf("gateway", r.Gateway.String(), "want an IPv4 address")
-	}
-	if len(r.Routes) > maxRoutes {
-		return shim.Invalidf("routes", strconv.Itoa(len(r.Routes)), "entries, want at most %d", maxRoutes)
-	}
-	for i, x := range r.Routes {
-		if !x.Dst.Addr().Is4() || x.GW.IsValid() && !x.GW.Is4() {
-			return shim.Invalidf("routes", routeText(x), "want IPv4")
-		}
-		r.Routes[i].Dst = x.Dst.Masked()
-	}
-	return nil
-}
-
-func routeText(r shim.Route) string {
-	if !r.GW.IsValid() {
-		return r.Dst.String()
-	}
-	return r.Dst.String() + " via " + r.GW.String()
 }

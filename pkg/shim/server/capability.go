@@ -58,8 +58,8 @@ func normalizeForward(key string, f *shim.Forward) error {
 	}
 	f.HostIP = f.HostIP.Unmap()
 	switch {
-	case f.HostIP.Is6():
-		return unsupported(key+"hostIP", f.HostIP.String(), "ports are forwarded over IPv4 only, want an IPv4 address of the host or none")
+	case f.HostIP.Zone() != "":
+		return shim.Invalidf(key+"hostIP", f.HostIP.String(), "want an address without a zone")
 	case f.HostPort == 0:
 		return shim.Invalidf(key+"hostPort", "0", "want a port from 1 to 65535")
 	case f.ContainerPort == 0:

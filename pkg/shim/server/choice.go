@@ -17,7 +17,7 @@ import (
 func (s *Server) choose(ctx context.Context, asked shim.NetworkSpec, granted *shim.NetworkSpec) (shim.NetworkSpec, error) {
 	want := asked
 	need4 := !want.Subnet.IsValid() && want.IPAM != shim.IPAMNone && want.Mode != vmnet.Bridged && want.IPv4 != shim.IPNone
-	need6 := !want.Subnet6.IsValid() && mayHaveIPv6(want) && want.IPv6 != shim.IPNone
+	need6 := !want.Subnet6.IsValid() && mayHaveIPv6(want) && want.IPAM == shim.IPAMBuiltin && want.IPv6 != shim.IPNone
 	if !need4 && !need6 {
 		return want, nil
 	}

@@ -19,8 +19,10 @@ func (s *Server) startForwards(ctx context.Context, a *attachment) error {
 		return nil
 	}
 	addrs := guestAddrs(a)
-	if len(addrs) == 0 || !addrs[0].Is4() {
-		return unsupported("forwards", wanted[0].String(), "the guest has no IPv4 address to forward to")
+	for _, f := range wanted {
+		if !forwardTo(f, addrs).IsValid() {
+			return unsupported("forwards", f.String(), "the guest has no address of this IP version to forward to")
+		}
 	}
 	forwarder, err := a.ifc.Forwarder()
 	if err != nil {
@@ -35,13 +37,24 @@ func (s *Server) startForwards(ctx context.Context, a *attachment) error {
 		return errors.Join(errs...)
 	})
 	for _, f := range wanted {
-		rule := ruleOf(f, addrs[0])
+		rule := ruleOf(f, forwardTo(f, addrs))
 		if err := forwarder.AddForward(ctx, rule); err != nil {
 			return s.forwardError(a, f, err)
 		}
 		done = append(done, rule)
 	}
 	return nil
+}
+
+// forwardTo returns to which of the guest's addresses a port of the host leads: to
+// that of the IP version of its own, and without one to the first.
+func forwardTo(f shim.Forward, guest []netip.Addr) netip.Addr {
+	for _, a := range guest {
+		if !f.HostIP.IsValid() || f.HostIP.Is4() == a.Is4() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 func ruleOf(f shim.Forward, guest netip.Addr) vmnet.Forward {

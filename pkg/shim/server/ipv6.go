@@ -36,6 +36,8 @@ func normalizeVersions(n *shim.NetworkSpec) error {
 		return shim.Invalidf("network.ipv6", n.IPv6, "want %q, %q or %q", shim.IPManaged, shim.IPSLAAC, shim.IPNone)
 	case n.IPv4 == shim.IPNone && n.IPv6 == shim.IPNone:
 		return shim.Invalidf("network.ipv6", n.IPv6, "network.ipv4 is %q too; a network without IP is one with ipam %q", n.IPv4, shim.IPAMNone)
+	case n.IPAM == shim.IPAMStatic && n.IPv6 == shim.IPSLAAC:
+		return shim.Invalidf("network.ipv6", n.IPv6, "the addresses come from elsewhere, want %q or %q", shim.IPManaged, shim.IPNone)
 	case (n.IPv4 == shim.IPNone || n.IPv6 == shim.IPSLAAC) && !mayHaveIPv6(*n):
 		return shim.Invalidf("network.ipv6", n.IPv6, "mode %s with ipam %q has no IPv6 of the shim's", n.Mode, n.IPAM)
 	}
@@ -59,10 +61,10 @@ func normalizeSubnet6(n *shim.NetworkSpec) error {
 	return nil
 }
 
-// mayHaveIPv6 reports whether the shim gives IPv6 addresses to a network's guests,
-// if its driver can: not at layer 2, nor where addresses come from elsewhere.
+// mayHaveIPv6 reports whether guests of a network may have IPv6 addresses of the
+// shim's telling, if its driver can: not at layer 2, nor on somebody else's link.
 func mayHaveIPv6(n shim.NetworkSpec) bool {
-	return n.IPAM == shim.IPAMBuiltin && n.Mode != vmnet.Bridged
+	return n.IPAM != shim.IPAMNone && n.Mode != vmnet.Bridged
 }
 
 // asksForIPv6 is what of IPv6 was asked for by name: a key and its value, or "".

@@ -45,7 +45,7 @@ func (s *Server) networkView(ctx context.Context, group []*attachment) (shim.Net
 		}
 		elsewhere := s.ranged(v.Name)
 		v.Leases, v.Free = u.Held+elsewhere, max(u.Free-elsewhere, 0)
-	} else if a.net != nil && v.Subnet6.IsValid() {
+	} else if a.net != nil && v.Subnet6.IsValid() && v.IPAM == shim.IPAMBuiltin {
 		u, err := s.cfg.Leases.Usage(ctx, a.net.pool6())
 		if err != nil {
 			return v, err

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/dhcp"
@@ -55,7 +56,7 @@ type routerStage struct {
 func newRouterStage(a *attachment, cfg dhcp.ConfigV6) (relay.Stage, error) {
 	s := &routerStage{cfg: cfg, tries: routerTries}
 	s.find = func(ctx context.Context) (vmnet.Router, error) { return findRouter(ctx, a) }
-	s.cfg.Router = a.rec.Granted.Mode == vmnet.Shared
+	s.cfg.Router = slices.ContainsFunc(a.routes(), func(r shim.Route) bool { return r.Dst.Addr().Is6() && r.Dst.Bits() == 0 })
 	if a.router.MAC != nil {
 		s.found(a.router)
 		var err error

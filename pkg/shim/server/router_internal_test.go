@@ -48,7 +48,7 @@ func TestLateRouter(t *testing.T) {
 		n := &lateNetwork{left: late}
 		a := &attachment{
 			net: &openNetwork{Network: n},
-			rec: attachmentRecord{Key: ipam.Key{Network: "n"}, Granted: shim.NetworkSpec{Mode: vmnet.Shared}},
+			rec: attachmentRecord{Key: ipam.Key{Network: "n"}, Granted: shim.NetworkSpec{Mode: vmnet.Shared, Subnet6: netip.MustParsePrefix("fd00:127::/64")}},
 		}
 		stage, err := newRouterStage(a, dhcp.ConfigV6{Addr: netip.MustParsePrefix("fd00:127::2/64"), ServerMAC: vmnet.GatewayMAC("n")})
 		if err != nil {

@@ -50,8 +50,8 @@ func newForwards(d *device) *forwards {
 	return &forwards{d: d, rules: make(map[forwardKey]*forward)}
 }
 
-// AddForward implements vmnet.Forwarder for TCP and UDP over IPv4. The guest
-// sees the connections come from the gateway.
+// AddForward implements vmnet.Forwarder for TCP and UDP. The guest sees the
+// connections come from the gateway.
 func (d *device) AddForward(ctx context.Context, f vmnet.Forward) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -88,10 +88,18 @@ func (d *device) checkForward(f vmnet.Forward) error {
 		return fmt.Errorf("forward %s: protocol %s: want tcp or udp: %w", f, f.Protocol, errors.ErrUnsupported)
 	case f.External.Port() == 0:
 		return fmt.Errorf("forward %s: external port 0: want 1 to 65535: %w", f, vmnet.InvalidArgument)
-	case !n.gateway.policy.guestAddr(f.Internal.Addr()) || f.Internal.Port() == 0:
-		return fmt.Errorf("forward %s: internal %s: want a guest's address in %s and a port: %w", f, f.Internal, n.info.Subnet, vmnet.InvalidArgument)
+	case !n.gateway.forwardsTo(f.Internal.Addr()) || f.Internal.Port() == 0:
+		return fmt.Errorf("forward %s: internal %s: want a guest's address of the network and a port: %w", f, f.Internal, vmnet.InvalidArgument)
 	}
 	return nil
+}
+
+// forwardsTo reports whether a is an address of the network that a guest may have.
+func (g *gateway) forwardsTo(a netip.Addr) bool {
+	if a.Is4() {
+		return g.policy.guestAddr(a)
+	}
+	return !a.IsLinkLocalUnicast() && g.policy.six.guestAddr(a)
 }
 
 func (fs *forwards) add(rule vmnet.Forward) error {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
@@ -20,10 +19,7 @@ func (f *forward) hostNetwork(base string) (network, address string) {
 	if !e.Addr().IsValid() {
 		return base, ":" + strconv.Itoa(int(e.Port()))
 	}
-	if e.Addr().Is4() {
-		base += "4"
-	}
-	return base, e.String()
+	return networkOf(base, e.Addr()), e.String()
 }
 
 func (f *forward) listenTCP() error {
@@ -89,14 +85,14 @@ func reset(conn *net.TCPConn) {
 func (f *forward) dialGuest(wq *waiter.Queue) (tcpip.Endpoint, error) {
 	ctx, cancel := context.WithTimeout(f.ctx, f.g.cfg.Limits.DialTimeout)
 	defer cancel()
-	ep, terr := f.g.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, wq)
+	ep, terr := f.g.stack.NewEndpoint(tcp.ProtocolNumber, protocolOf(f.rule.Internal.Addr()), wq)
 	if terr != nil {
 		return nil, errors.New(terr.String())
 	}
 	entry, connected := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventErr | waiter.EventHUp)
 	wq.EventRegister(&entry)
 	defer wq.EventUnregister(&entry)
-	if terr = ep.Bind(tcpip.FullAddress{NIC: nicID, Addr: fromAddr(f.g.info.Gateway)}); terr == nil {
+	if terr = ep.Bind(tcpip.FullAddress{NIC: nicID, Addr: fromAddr(f.g.gatewayFor(f.rule.Internal.Addr()))}); terr == nil {
 		terr = ep.Connect(tcpip.FullAddress{NIC: nicID, Addr: fromAddr(f.rule.Internal.Addr()), Port: f.rule.Internal.Port()})
 	}
 	if _, started := terr.(*tcpip.ErrConnectStarted); started {

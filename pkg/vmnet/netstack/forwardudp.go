@@ -7,7 +7,6 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 )
 
 // A udpForward is a UDP rule at work: for each of the host's peers, a port of the
@@ -62,9 +61,9 @@ func (u *udpForward) flow(peer netip.AddrPort) *natFlow[*gonet.UDPConn] {
 		return flow
 	}
 	g := u.f.g
-	local := tcpip.FullAddress{NIC: nicID, Addr: fromAddr(g.info.Gateway)}
+	local := tcpip.FullAddress{NIC: nicID, Addr: fromAddr(g.gatewayFor(key.dst.Addr()))}
 	remote := tcpip.FullAddress{NIC: nicID, Addr: fromAddr(key.dst.Addr()), Port: key.dst.Port()}
-	c, err := gonet.DialUDP(g.stack, &local, &remote, ipv4.ProtocolNumber)
+	c, err := gonet.DialUDP(g.stack, &local, &remote, protocolOf(key.dst.Addr()))
 	if err != nil {
 		g.count.drop(DialFailed)
 		return nil
