@@ -142,10 +142,11 @@ func (p *tapPort) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 			return p.n, nil
 		case p.closed.Load():
 			return 0, net.ErrClosed
-		case err != nil:
-			return 0, err
-		case p.errn == unix.EBADFD:
-			return 0, io.EOF // the interface was deleted, or its namespace
+		case err != nil, p.errn == unix.EBADFD:
+			// The interface was deleted, or its namespace. Go's poller knows it first:
+			// of a tap with EPOLLERR alone (linux/drivers/net/tun.c, tun_chr_poll) it
+			// says that it is not pollable.
+			return 0, io.EOF
 		case p.errn != 0:
 			return 0, os.NewSyscallError("readv", p.errn)
 		}
