@@ -117,6 +117,9 @@ func (netns) drift(ref, name, what string) (bool, error) {
 			return netlink.LinkSetMTU(link, link.Attrs().MTU-100)
 		case "address":
 			return dropAddresses(link)
+		case "route":
+			can, err = dropRoutes(link)
+			return err
 		}
 		can = false
 		return nil
@@ -135,6 +138,24 @@ func dropAddresses(link netlink.Link) error {
 		}
 	}
 	return nil
+}
+
+// dropRoutes removes the routes by a gateway, and reports whether there were any.
+func dropRoutes(link netlink.Link) (some bool, err error) {
+	all, err := netlink.RouteList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return false, err
+	}
+	for _, r := range all {
+		if r.Gw == nil {
+			continue
+		}
+		some = true
+		if err := netlink.RouteDel(&r); err != nil {
+			return some, err
+		}
+	}
+	return some, nil
 }
 
 func (netns) addRoute(ref, name, dst string) error {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmnet-cni/vmnet/conformance/cni"
 	"github.com/vmnet-cni/vmnet/conformance/libvmnet"
+	"github.com/vmnet-cni/vmnet/internal/require"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -50,9 +51,9 @@ func (d driverCase) config() []byte {
 }
 
 // TestVMNet judges the plugin of this repository by the letter, over every driver
-// that needs no privilege, as a machine whose
-// name only the runtime understands and as one whose runtime waits for the frame
-// fd on a socket. Nothing may fail, and nothing may be skipped.
+// that needs no privilege, as a machine whose name only the runtime understands, as
+// one whose runtime waits for the frame fd on a socket, and as a container in a
+// network namespace. Nothing may fail, and nothing may be skipped.
 func TestVMNet(t *testing.T) {
 	bin := t.TempDir()
 	for out, pkg := range map[string]string{"vmnet": "../../plugins/vmnet", "vmnet-shim": "../../cmd/vmnet-shim"} {
@@ -71,6 +72,14 @@ func TestVMNet(t *testing.T) {
 			s := &sockets{dir: t.TempDir()}
 			t.Cleanup(s.close)
 			target.Custom = s
+			judge(t, target)
+		})
+		t.Run(d.name+"/netns", func(t *testing.T) {
+			t.Parallel()
+			require.Root(t)
+			require.NetNS(t)
+			target := vmnetTarget(t, bin, d)
+			target.Domain = cni.DomainNetNS
 			judge(t, target)
 		})
 	}

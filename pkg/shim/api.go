@@ -171,9 +171,12 @@ type Route struct {
 // Peer is the guest's side of an attachment.
 type Peer struct {
 	Connected bool      `json:"connected"`
-	Via       string    `json:"via,omitempty"` // "fd", "dgram" or "stream"
+	Via       string    `json:"via,omitempty"` // "fd", "dgram", "stream" or ViaTap
 	Since     time.Time `json:"since,omitzero"`
 }
+
+// ViaTap is Peer.Via of a tap in a network namespace.
+const ViaTap = "tap"
 
 // Counters are those of an attachment since the shim took it up.
 type Counters struct {

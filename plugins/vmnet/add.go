@@ -34,12 +34,13 @@ func add(c *call) (out output, err error) {
 	if err := want.check(c.conf.Spec); err != nil {
 		return out, err
 	}
-	conn, err := runtimeSocket(c.ctx, c.env.NetNS)
+	where, err := findPlace(c.ctx, c.env.NetNS)
 	if err != nil {
 		return out, err
 	}
-	if conn != nil {
-		defer conn.Close()
+	defer where.Close()
+	if where.ns != nil && c.conf.Spec.Offload {
+		return out, badValue("offload", true, "false for a network namespace: frames pass the shim without a header")
 	}
 	client, err := c.ensure(c.conf.Shim.Spawn)
 	if err != nil {
@@ -57,7 +58,7 @@ func add(c *call) (out output, err error) {
 			err = undoing(c.ctx, err, undo)
 		}
 	}()
-	a, err := c.attach(client, want, l)
+	a, err := c.attach(client, want, l, where)
 	if err != nil {
 		return out, err
 	}
@@ -68,19 +69,33 @@ func add(c *call) (out output, err error) {
 		}
 		return c.ipamDel(ctx)
 	}
-	if conn != nil {
-		if err := c.push(client, conn); err != nil {
-			return out, err
-		}
+	if err := c.deliver(client, a, l, where); err != nil {
+		return out, err
 	}
 	res := buildResult(a, l, c.env, prev, c.conf.Spec.DNS, want.DNS)
+	if where.ns != nil {
+		// The socket is there, and taken: the guest is the kernel.
+		findInterface(res, c.env).SocketPath = ""
+	}
 	if out.doc, err = encodeResult(res, c.conf.CNIVersion); err != nil {
 		return out, err
 	}
 	done = true
-	c.logAttachment(a, conn != nil)
+	c.logAttachment(a, where.conn != nil)
 	out.undo = func() { _ = undoing(c.ctx, nil, undo) } // the error that led here is reported
 	return out, nil
+}
+
+// deliver gives the runtime the frame fd, or its namespace the interface, where it
+// does not fetch the frames itself.
+func (c *call) deliver(client *shim.Client, a shim.Attachment, l *lease, where place) error {
+	switch {
+	case where.conn != nil:
+		return c.push(client, where.conn)
+	case where.ns != nil:
+		return plumb(c.ctx, client, a, where.ns, routesOf(a, l))
+	}
+	return nil
 }
 
 // ensure returns a client for the shim, which it starts if spawn is true.
@@ -95,7 +110,7 @@ func (c *call) ensure(spawn bool) (*shim.Client, error) {
 
 // attach asks the shim. The random request ID makes a second ADD of the same
 // interface differ from the first, so that it is refused and the first stays.
-func (c *call) attach(client *shim.Client, want wanted, l *lease) (shim.Attachment, error) {
+func (c *call) attach(client *shim.Client, want wanted, l *lease, where place) (shim.Attachment, error) {
 	start := time.Now()
 	req := shim.AttachRequest{
 		RequestID: rand.Text(),
@@ -112,6 +127,9 @@ func (c *call) attach(client *shim.Client, want wanted, l *lease) (shim.Attachme
 		Bandwidth: want.Bandwidth,
 		Guard:     c.conf.Guard,
 		Aliases:   want.Aliases,
+	}
+	if where.ns != nil && req.Frames == shim.FramesTap {
+		req.Frames = shim.FramesDgram // the link in the namespace is not a tap of the runtime's
 	}
 	if l != nil {
 		req.IPs, req.Gateway, req.Gateway6, req.Routes = l.ips(), l.Gateway, l.Gateway6, l.Routes

@@ -31,6 +31,13 @@ func check(c *call) (output, error) {
 	if ours == nil {
 		return output{}, errorf(codeConfig, "prevResult: want an interface %q with sandbox %q", c.env.IfName, c.env.NetNS)
 	}
+	ns, err := openNamespace(c.env.NetNS) // a socket there is not connected to
+	if err != nil {
+		return output{}, errorf(codeEnv, "CNI_NETNS %q: %w", c.env.NetNS, err)
+	}
+	if ns != nil {
+		defer ns.Close()
+	}
 	client, err := c.ensure(false)
 	if err != nil {
 		return output{}, err
@@ -42,12 +49,29 @@ func check(c *call) (output, error) {
 	}
 	drift := compare(a, c.conf.givesAddresses(), prev, ours)
 	drift = append(drift, compareWanted(a, c.conf.wanted)...)
+	inside, err := c.compareInside(ns, a, prev, ours)
+	if err != nil {
+		return output{}, err
+	}
+	drift = append(drift, inside...)
 	drift = append(drift, compareGuard(a, c.conf.Guard.Complete(c.conf.givesAddresses()))...)
 	if len(drift) > 0 {
 		return output{}, errorf(codeDrift, "attachment %s/%s/%s differs from the result of ADD: %s",
 			a.Network, a.ContainerID, a.IfName, strings.Join(drift, "; "))
 	}
 	return output{}, c.ipamRun()
+}
+
+// compareInside lists what differs where the guest's own end can be seen: in the
+// namespace of a container.
+func (c *call) compareInside(ns *os.File, a shim.Attachment, prev *types100.Result, ours *types100.Interface) ([]string, error) {
+	switch {
+	case ns != nil:
+		return checkLink(ns, c.env.IfName, a, prev, ours)
+	case c.conf.CNIVersion >= "1" && ours.SocketPath == "": // versions have one digit before each dot
+		return []string{fmt.Sprintf("CNI_NETNS %q: is no network namespace any more", c.env.NetNS)}, nil
+	}
+	return nil, nil
 }
 
 // compare lists what differs between the attachment and the result. Versions
@@ -58,10 +82,12 @@ func compare(a shim.Attachment, givesAddresses bool, prev *types100.Result, ours
 	differs := func(what string, recorded, found any) {
 		drift = append(drift, fmt.Sprintf("%s: result has %v, attachment has %v", what, recorded, found))
 	}
-	if mac, err := net.ParseMAC(ours.Mac); err != nil || mac.String() != a.MAC {
+	// A tuning plugin may have given another MAC or MTU to a link in a namespace;
+	// it is what the result says that counts there.
+	if mac, err := net.ParseMAC(ours.Mac); a.Peer.Via != shim.ViaTap && (err != nil || mac.String() != a.MAC) {
 		differs("mac", show(ours.Mac), show(a.MAC))
 	}
-	if ours.Mtu != 0 && ours.Mtu != a.MTU {
+	if ours.Mtu != 0 && ours.Mtu != a.MTU && a.Peer.Via != shim.ViaTap {
 		differs("mtu", ours.Mtu, a.MTU)
 	}
 	if have, want := addressesOf(a), addressesIn(prev, ours); givesAddresses && !sameAddresses(a, have, want) {

@@ -85,15 +85,21 @@ func buildResult(a shim.Attachment, l *lease, e env, prev *types100.Result, conf
 			Interface: types100.Int(index), Address: ipNet(ip.Address, false), Gateway: ipOf(ip.Gateway),
 		})
 	}
-	if l != nil {
-		res.Routes = append(res.Routes, l.routes...)
-		a.Routes = nil
-	}
-	for _, r := range a.Routes {
-		res.Routes = append(res.Routes, &types.Route{Dst: ipNet(r.Dst, true), GW: ipOf(r.GW)})
-	}
+	res.Routes = append(res.Routes, routesOf(a, l)...)
 	res.DNS = mergeDNS(res.DNS, a.DNS, conf, runtime)
 	return res
+}
+
+// routesOf returns the guest's routes: those of an IPAM plugin as it wrote them, or
+// the network's.
+func routesOf(a shim.Attachment, l *lease) (list []*types.Route) {
+	if l != nil {
+		return l.routes
+	}
+	for _, r := range a.Routes {
+		list = append(list, &types.Route{Dst: ipNet(r.Dst, true), GW: ipOf(r.GW)})
+	}
+	return list
 }
 
 // mergeDNS lets each later source replace the parts that it sets. What an

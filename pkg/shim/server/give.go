@@ -59,9 +59,6 @@ func (s *Server) receiveFrames(ctx context.Context, hijacked any, a *attachment)
 	return errors.Join(refusal, handover.Answer(ctx, conn, refusal))
 }
 
-// viaTap is how a guest that is the kernel's network stack came.
-const viaTap = handover.KindTap
-
 // refuseFrames says why a descriptor that came with m is not for a, or nil.
 func (a *attachment) refuseFrames(m handover.Message) error {
 	switch k := a.rec.Key; {
@@ -87,7 +84,7 @@ func (a *attachment) attachFrames(f *os.File, kind string) error {
 		if err != nil {
 			return err
 		}
-		a.relay.Attach(port, viaTap)
+		a.relay.Attach(port, shim.ViaTap)
 		return nil
 	}
 	lone, err := prepareGiven(f)
