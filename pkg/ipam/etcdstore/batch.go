@@ -243,7 +243,7 @@ func (s *Store) commit(ctx context.Context, snap *snapshot, cs changes, extra []
 	if out != unknown {
 		return out, fresh, err
 	}
-	settleErr := persist(ctx, snap.wait, func(ctx context.Context) (err error) {
+	settleErr := s.route.persist(ctx, snap.wait, func(ctx context.Context) (err error) {
 		out, err = c.settle(ctx, rand.Text())
 		return err
 	})

@@ -164,9 +164,11 @@ func (c *commit) do(ctx context.Context) (out outcome, fresh *snapshot, err erro
 			again = append(again, clientv3.OpGet(key))
 		}
 	}
-	try, cancel := context.WithTimeout(ctx, c.snap.wait/parts)
-	defer cancel()
-	resp, err := c.snap.kv.Txn(try).If(c.unchanged()...).Then(c.ops...).Else(again...).Commit()
+	var resp *clientv3.TxnResponse
+	err = c.snap.way.once(ctx, c.snap.wait, func(ctx context.Context) (err error) {
+		resp, err = c.snap.kv.Txn(ctx).If(c.unchanged()...).Then(c.ops...).Else(again...).Commit()
+		return err
+	})
 	switch {
 	case err != nil && answered(err):
 		return refused, nil, err

@@ -21,7 +21,10 @@
 //
 // # When etcd is away
 //
-// Open does not need it. Every wait is bounded (Config.Timeout) and ends in
+// One member of the cluster is asked, until it does not answer within a part of
+// Config.Timeout; then the next one is.
+//
+// Open does not need etcd. Every wait is bounded (Config.Timeout) and ends in
 // ipam.ErrUnavailable; nothing is half made, since each change is one etcd
 // transaction. The error says where it is not known whether the change was made:
 // then it was made as a whole or not, and the same request again is answered

@@ -123,9 +123,9 @@ func (m *member) sign(ctx context.Context) error {
 	m.mu.Lock()
 	heldDue := time.Since(m.heldSign) >= m.s.cfg.Grace/6 // else two questions each time
 	m.mu.Unlock()
-	_, err = m.s.client.KeepAliveOnce(ctx, alive)
+	err = m.keep(ctx, alive)
 	if err == nil && heldDue {
-		if _, err = m.s.client.KeepAliveOnce(ctx, held); err == nil {
+		if err = m.keep(ctx, held); err == nil {
 			m.mu.Lock()
 			m.heldSign = time.Now()
 			m.mu.Unlock()
@@ -135,6 +135,13 @@ func (m *member) sign(ctx context.Context) error {
 		return m.register(ctx, held)
 	}
 	return err
+}
+
+func (m *member) keep(ctx context.Context, lease clientv3.LeaseID) error {
+	return m.s.route.persist(ctx, m.s.cfg.Timeout, func(ctx context.Context) error {
+		_, err := m.s.client.KeepAliveOnce(ctx, lease)
+		return err
+	})
 }
 
 // register puts the machine's keys under new leases, unless somebody did since
@@ -186,11 +193,15 @@ func (m *member) register(ctx context.Context, seen clientv3.LeaseID) error {
 }
 
 func (m *member) grant(ctx context.Context, d time.Duration) (clientv3.LeaseID, error) {
-	resp, err := m.s.client.Grant(ctx, int64((d+time.Second-1)/time.Second))
-	if err != nil {
-		return 0, err
-	}
-	return resp.ID, nil
+	var id clientv3.LeaseID
+	err := m.s.route.persist(ctx, m.s.cfg.Timeout, func(ctx context.Context) error {
+		resp, err := m.s.client.Grant(ctx, int64((d+time.Second-1)/time.Second))
+		if err == nil {
+			id = resp.ID
+		}
+		return err // a grant whose answer is lost ends by itself
+	})
+	return id, err
 }
 
 // place returns the condition under which the machine's place may be taken, and
@@ -198,7 +209,7 @@ func (m *member) grant(ctx context.Context, d time.Duration) (clientv3.LeaseID, 
 // place of the one before it; after that only one that is empty or still its own.
 func (m *member) place(ctx context.Context) (cond clientv3.Cmp, empty bool, err error) {
 	key := m.s.keys.held(m.s.cfg.Machine)
-	resp, err := m.s.client.Get(ctx, key)
+	resp, err := m.s.get(ctx, key)
 	if err != nil {
 		return cond, false, err
 	}
@@ -221,11 +232,15 @@ func (m *member) putKeys(ctx context.Context, place clientv3.Cmp, alive, held cl
 	if err != nil {
 		return false, err
 	}
-	resp, err := m.s.client.Txn(ctx).If(place).Then(
-		clientv3.OpPut(k.alive(name), string(value), clientv3.WithLease(alive)),
-		clientv3.OpPut(k.held(name), string(value), clientv3.WithLease(held)),
-		clientv3.OpPut(k.machine(name), string(value)),
-	).Commit()
+	var resp *clientv3.TxnResponse
+	err = m.s.route.once(ctx, m.s.cfg.Timeout, func(ctx context.Context) (err error) {
+		resp, err = m.s.client.Txn(ctx).If(place).Then(
+			clientv3.OpPut(k.alive(name), string(value), clientv3.WithLease(alive)),
+			clientv3.OpPut(k.held(name), string(value), clientv3.WithLease(held)),
+			clientv3.OpPut(k.machine(name), string(value)),
+		).Commit()
+		return err
+	})
 	if err != nil {
 		return false, err
 	}

@@ -46,7 +46,7 @@ func (r *reaper) elected() (bool, error) {
 	defer cancel()
 	key := r.s.keys.reaper()
 	// Serializable: any member may answer, so that a fleet does not ask the leader.
-	resp, err := r.s.client.Get(ctx, key, clientv3.WithSerializable())
+	resp, err := r.s.get(ctx, key, clientv3.WithSerializable())
 	if err != nil {
 		return false, err
 	}
@@ -86,11 +86,11 @@ func (r *reaper) dead() (map[string]bool, error) {
 	ctx, cancel := r.s.request()
 	defer cancel()
 	k := r.s.keys
-	all, err := r.s.client.Get(ctx, k.machines(), clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	all, err := r.s.get(ctx, k.machines(), clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, err
 	}
-	held, err := r.s.client.Get(ctx, k.heldAll(), clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	held, err := r.s.get(ctx, k.heldAll(), clientv3.WithPrefix(), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (s *Store) Machines(ctx context.Context) (map[string]bool, error) {
 		prefix string
 		alive  bool
 	}{{s.keys.machines(), false}, {s.keys.aliveAll(), true}} {
-		resp, err := s.client.Get(ctx, part.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+		resp, err := s.get(ctx, part.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
 		if err != nil {
 			return nil, s.readError(ctx, err)
 		}

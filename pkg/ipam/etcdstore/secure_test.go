@@ -2,14 +2,7 @@ package etcdstore_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,49 +12,11 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/vmnet-cni/vmnet/internal/etcdtest"
 	"github.com/vmnet-cni/vmnet/internal/require"
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/ipam/etcdstore"
 )
-
-// certificates makes a CA, and a certificate by it for 127.0.0.1, as PEM files.
-func certificates(t *testing.T, dir string) (ca, cert, key string) {
-	t.Helper()
-	newKey := func() *ecdsa.PrivateKey {
-		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
-	}
-	write := func(name, kind string, der []byte, err error) string {
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: root.NotBefore, NotAfter: root.NotAfter,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	rootKey, leafKey := newKey(), newKey()
-	der, err := x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey)
-	ca = write("ca.pem", "CERTIFICATE", der, err)
-	der, err = x509.CreateCertificate(rand.Reader, leaf, root, leafKey.Public(), rootKey)
-	cert = write("cert.pem", "CERTIFICATE", der, err)
-	der, err = x509.MarshalECPrivateKey(leafKey)
-	key = write("key.pem", "EC PRIVATE KEY", der, err)
-	return ca, cert, key
-}
 
 // freePort returns a port of the loopback that was free just now.
 func freePort(t *testing.T) string {
@@ -78,7 +33,7 @@ func freePort(t *testing.T) string {
 func TestSecure(t *testing.T) {
 	t.Parallel()
 	dir := fastDir(t)
-	ca, cert, key := certificates(t, dir)
+	ca, cert, key := etcdtest.Certificates(t, dir)
 	endpoint := "https://" + freePort(t)
 	p := startProc(t, dir, require.Tool(t, "etcd"), "--data-dir", filepath.Join(dir, "data"), "--log-level", "error",
 		"--listen-client-urls", endpoint, "--advertise-client-urls", endpoint, "--listen-peer-urls", "unix://p:0",

@@ -25,6 +25,7 @@ const (
 type snapshot struct {
 	ctx  context.Context
 	wait time.Duration // bounds each request
+	way  *route
 	kv   clientv3.KV
 	keys layout
 	rev  int64
@@ -54,7 +55,7 @@ type keyRange struct{ from, end string }
 var errMissing = errors.New("record is not fetched yet")
 
 func newSnapshot(ctx context.Context, s *Store) *snapshot {
-	return &snapshot{ctx: ctx, wait: s.cfg.Timeout, kv: s.client.KV, keys: s.keys, seen: map[string][]byte{}, nets: map[string]bool{}, scans: map[string]bool{}}
+	return &snapshot{ctx: ctx, wait: s.cfg.Timeout, way: s.route, kv: s.client.KV, keys: s.keys, seen: map[string][]byte{}, nets: map[string]bool{}, scans: map[string]bool{}}
 }
 
 // next returns a snapshot at another revision.
@@ -72,7 +73,7 @@ func (s *snapshot) request(key string, opts ...clientv3.OpOption) (*clientv3.Get
 	ctx, cancel := context.WithTimeout(s.ctx, s.wait)
 	defer cancel()
 	var resp *clientv3.GetResponse
-	err := persist(ctx, s.wait, func(ctx context.Context) (err error) {
+	err := s.way.persist(ctx, s.wait, func(ctx context.Context) (err error) {
 		resp, err = s.kv.Get(ctx, key, append(opts, clientv3.WithRev(s.rev))...) // 0: now
 		return err
 	})
@@ -153,7 +154,7 @@ func (s *snapshot) fetch() error {
 	ctx, cancel := context.WithTimeout(s.ctx, s.wait)
 	defer cancel()
 	var resp *clientv3.TxnResponse
-	err := persist(ctx, s.wait, func(ctx context.Context) (err error) {
+	err := s.way.persist(ctx, s.wait, func(ctx context.Context) (err error) {
 		resp, err = s.kv.Txn(ctx).Then(ops...).Commit()
 		return err
 	})

@@ -19,6 +19,7 @@ type Store struct {
 	writer chan struct{} // holds a token while a batch runs
 	member *member       // nil without Config.Machine
 
+	route   *route
 	dialing chan struct{}    // a token guards the following fields
 	client  *clientv3.Client // does not change once connect returned nil
 	dialErr error
@@ -56,7 +57,7 @@ func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Store{cfg: cfg, keys: layout{cfg.Prefix}, ctx: ctx, cancel: cancel,
-		writer: make(chan struct{}, 1), dialing: make(chan struct{}, 1)}
+		writer: make(chan struct{}, 1), route: newRoute(cfg.Endpoints), dialing: make(chan struct{}, 1)}
 	if cfg.Username == "" {
 		if err := s.connect(ctx); err != nil { // something in cfg that check lets pass
 			cancel()

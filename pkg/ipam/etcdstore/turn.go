@@ -25,7 +25,11 @@ func (s *Store) turn(ctx context.Context, network string) (done func()) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout/2)
 	defer cancel()
 	ttl := int64((s.cfg.Timeout + time.Second - 1) / time.Second)
-	lease, err := s.client.Grant(ctx, ttl)
+	var lease *clientv3.LeaseGrantResponse
+	err := s.route.once(ctx, s.cfg.Timeout, func(ctx context.Context) (err error) {
+		lease, err = s.client.Grant(ctx, ttl)
+		return err
+	})
 	if err != nil {
 		return func() {}
 	}

@@ -103,7 +103,7 @@ func (s *Store) walk(visit func(ipam.Lease)) error {
 	from, end, _ := s.keys.scanRange(ipam.TableLeases, "")
 	for from < end {
 		ctx, cancel := s.request()
-		resp, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(lastPage))
+		resp, err := s.get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(lastPage))
 		cancel()
 		if err != nil {
 			return err
