@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -45,26 +47,46 @@ share their leases, root sees those of every machine.`,
 func newReleaseLease() *cobra.Command {
 	var machine string
 	cmd := &cobra.Command{
-		Use:   "release NETWORK CONTAINER IFNAME",
-		Short: "Release a lease that has no attachment",
-		Long: `Release a lease that has no attachment here. Its addresses are free again, and
-remembered for the same container.
+		Use:   "release NETWORK CONTAINER [IFNAME]",
+		Short: "Release leases that have no attachment",
+		Long: `Release a lease that has no attachment here, or without IFNAME all of the
+container in the network. Their addresses are free again, and remembered for the
+same name.
 
 The lease of another machine is released with --machine, by root: look first that
 the machine does not use it any more. Without that, the leases of a machine that
 died are released by themselves when its grace is over.`,
-		Args: cobra.ExactArgs(3),
+		Args: cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := connect()
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			return c.ReleaseLease(cmd.Context(), args[0], args[1], args[2], machine)
+			if len(args) == 3 {
+				return c.ReleaseLease(cmd.Context(), args[0], args[1], args[2], machine)
+			}
+			return releaseContainer(cmd.Context(), c, args[0], args[1], machine)
 		},
 	}
 	cmd.Flags().StringVar(&machine, "machine", "", "the lease's machine, if it is another than this")
 	return cmd
+}
+
+// releaseContainer releases the leases of a container that have no attachment.
+// machine is the one that has them, "" for this one.
+func releaseContainer(ctx context.Context, c *shim.Client, network, containerID, machine string) error {
+	leases, err := c.Leases(ctx, network)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, l := range leases {
+		if l.ContainerID == containerID && (machine == "" || l.Machine == machine) {
+			errs = append(errs, c.ReleaseLease(ctx, network, containerID, l.IfName, machine))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func leaseAddrs(l shim.Lease) string {

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -158,7 +159,10 @@ type answer struct {
 
 func (a *answer) Error() string { return fmt.Sprintf("etcd %s: %s: %s", a.path, a.status, a.text) }
 
-func isAnswer(err error) bool { _, ok := err.(*answer); return ok }
+func isAnswer(err error) bool {
+	var a *answer
+	return errors.As(err, &a)
+}
 
 // call makes a request of the gateway (v3 of etcd 3.4 and later).
 func (m *Member) call(ctx context.Context, path string, in any) error {

@@ -128,32 +128,3 @@ func (a *Allocator) fits(l Lease, req Request) error {
 	}
 	return nil
 }
-
-// Release ends the lease of the attachment; its addresses are free again, and
-// remembered. It is no error when there is none, or when it is another machine's.
-func (a *Allocator) Release(ctx context.Context, key Key) error {
-	return opError("release", key.String(), a.release(ctx, key))
-}
-
-// ReleaseOf is Release for a lease that belongs to another machine, for operators
-// who know that the machine does not use it any more.
-func (a *Allocator) ReleaseOf(ctx context.Context, machine string, key Key) error {
-	other := *a
-	other.machine = machine
-	return other.Release(ctx, key)
-}
-
-func (a *Allocator) release(ctx context.Context, key Key) error {
-	if err := key.check(); err != nil {
-		return err
-	}
-	// DEL of what was never added is common; it shall cost no write.
-	if l, err := a.lookup(ctx, key); errors.Is(err, ErrNotFound) || err == nil && !a.Owns(l) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	return a.store.Transact(ctx, ReadWrite, func(tx Tx) error {
-		return a.writer(tx).release(key)
-	})
-}

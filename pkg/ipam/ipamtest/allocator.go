@@ -111,6 +111,7 @@ func TestAllocator(t *testing.T, open func(t *testing.T) ipam.Store) {
 	t.Run("Networks", func(t *testing.T) { testNetworks(t, open(t)) })
 	t.Run("Bounded", func(t *testing.T) { testBounded(t, open(t)) })
 	t.Run("TwoPools", func(t *testing.T) { testTwoPools(t, open(t)) })
+	t.Run("ReleaseContainer", func(t *testing.T) { testReleaseContainer(t, open(t)) })
 	t.Run("LayoutChange", func(t *testing.T) { testLayoutChange(t, open(t)) })
 }
 
@@ -276,6 +277,35 @@ func testTwoPools(t *testing.T, s ipam.Store) {
 		t.Errorf("got %v: a refused request kept an address", l.Addrs)
 	}
 	CheckStore(t, s)
+}
+
+// testReleaseContainer releases all interfaces of a container and nobody else's,
+// nor what another machine gave.
+func testReleaseContainer(t *testing.T, s ipam.Store) {
+	a, other := ipam.New(s, ipam.Config{}), ipam.New(s, ipam.Config{Machine: "other"})
+	defer closeAll(t, a)
+	key := func(id, ifname string) ipam.Key { return ipam.Key{Network: "small", ContainerID: id, IfName: ifname} }
+	for _, k := range []ipam.Key{key("a", "eth0"), key("a", "eth1"), key("aa", "eth0")} {
+		add(t, a, ipam.Request{Key: k, Pools: []ipam.Pool{Small()}})
+	}
+	add(t, other, ipam.Request{Key: key("a", "eth2"), Pools: []ipam.Pool{Small()}})
+	for range 2 {
+		got, err := a.ReleaseContainer(context.Background(), "small", "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		left, err := a.List(context.Background(), "")
+		if err != nil || len(left) != 2 || left[0].Key != key("a", "eth2") || left[1].Key != key("aa", "eth0") {
+			t.Errorf("released %v, left %+v, %v", got, left, err)
+		}
+		CheckStore(t, s)
+	}
+	if l := add(t, a, ipam.Request{Key: key("a", "eth1"), Pools: []ipam.Pool{Small()}}); l.Addr().String() != "192.0.2.3/29" {
+		t.Errorf("a/eth1 got %s again, want what it had", l.Addr())
+	}
+	if _, err := a.ReleaseContainer(context.Background(), "small", ""); !errors.Is(err, ipam.ErrInvalid) {
+		t.Errorf("release of no container: %v", err)
+	}
 }
 
 // testLayoutChange excludes an address and lets it in again.
