@@ -10,14 +10,20 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/framework"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/netstack"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet/tap"
 )
 
-// newDrivers returns the drivers of this machine: netstack always, the
-// framework on macOS and wherever a library with its ABI is named. A framework
+// newDrivers returns the drivers of this machine: netstack always, tap on
+// Linux, the framework on macOS and wherever a library with its ABI is named. A framework
 // that cannot be loaded is told in problems and harms nothing else.
-func newDrivers(log logrus.FieldLogger) (drivers map[string]vmnet.Driver, problems []string) {
+//
+// The state directory tells what a shim made in the system from what others made.
+func newDrivers(dirs shim.Dirs, log logrus.FieldLogger) (drivers map[string]vmnet.Driver, problems []string) {
 	drivers = map[string]vmnet.Driver{
 		shim.DriverNetstack: netstack.New(netstack.Config{Log: log.WithField("driver", shim.DriverNetstack).Debugf}),
+	}
+	if runtime.GOOS == "linux" {
+		drivers[shim.DriverTap] = tap.New(tap.Config{Owner: dirs.State, Log: log.WithField("driver", shim.DriverTap).Infof})
 	}
 	if runtime.GOOS != "darwin" && os.Getenv("VMNET_FRAMEWORK_LIBRARY") == "" {
 		return drivers, nil

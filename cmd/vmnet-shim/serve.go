@@ -94,7 +94,7 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 		return err
 	}
 	defer l.Close() // after Serve it is closed already
-	drivers, problems := newDrivers(log)
+	drivers, problems := newDrivers(dirs, log)
 	store, err := f.store.open(dirs, log)
 	if err != nil {
 		return err

@@ -24,9 +24,7 @@ func (c *config) validate() error {
 // checkChoices checks the keys that have a few values.
 func (c *config) checkChoices() error {
 	switch c.Spec.Driver {
-	case "", shim.DriverAuto, shim.DriverVmnet, shim.DriverNetstack:
-	case shim.DriverTap:
-		return notBuilt("driver", c.Spec.Driver, "want auto, vmnet or netstack")
+	case "", shim.DriverAuto, shim.DriverVmnet, shim.DriverNetstack, shim.DriverTap:
 	default:
 		return badValue("driver", c.Spec.Driver, "auto, vmnet, netstack or tap")
 	}
@@ -35,7 +33,9 @@ func (c *config) checkChoices() error {
 		c.Frames = shim.FramesDgram
 	case shim.FramesDgram, shim.FramesStream:
 	case shim.FramesTap:
-		return notBuilt("frames", c.Frames, "it needs driver tap; want dgram or stream")
+		if c.Spec.Driver != shim.DriverTap {
+			return badValue("frames", c.Frames, "dgram or stream, or driver tap with it")
+		}
 	default:
 		return badValue("frames", c.Frames, "dgram, stream or tap")
 	}

@@ -32,7 +32,7 @@ func TestValidate(t *testing.T) {
 			`plugins[0]: prevResult {}: want no such key`, `plugins[0]: name "m": want it in the list`, `plugins[0]: capabilities.teleport true: want one of aliases`,
 			`plugins[0]: mode "nat": want shared, host or bridged`, `plugins[0]: mtu 9: want 1280 to 65520 bytes`, `unknown key dns.servers []`, `unknown key foo 1`}},
 		{"two values", list(`{"type":"vmnet","mode":"bridged","driver":"x","subnet":"10.0.0.1/24"}`), 1, []string{`driver "x": want`, `subnet "10.0.0.1/24": want`, `uplink "": want`}},
-		{"second plugin", list(`{"type":"bridge"},{"type":"vmnet","frames":"tap"}`), 1, []string{`plugins[1]: frames "tap": not supported yet`}},
+		{"second plugin", list(`{"type":"bridge"},{"type":"vmnet","frames":"tap"}`), 1, []string{`plugins[1]: frames "tap": want dgram or stream, or driver tap`}},
 		{"no name", `{"cniVersion":"1.1.0","plugins":[{"type":"vmnet"}]}`, 1, []string{"name is missing"}},
 		{"bad name", `{"cniVersion":"1.1.0","name":"a/b","plugins":[{"type":"vmnet"}]}`, 1, []string{`name: network "a/b"`}},
 		{"no version", `{"name":"n","plugins":[{"type":"vmnet"}]}`, 1, []string{"cniVersion is missing"}},

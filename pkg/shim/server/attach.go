@@ -127,6 +127,9 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err := s.bindSockets(a); err != nil {
 		return err
 	}
+	if err := setRules(ctx, a); err != nil {
+		return err
+	}
 	if err := s.setNames(a); err != nil {
 		return err
 	}
@@ -171,11 +174,11 @@ func startInterface(ctx context.Context, a *attachment) error {
 	if err != nil {
 		return err
 	}
-	dev, err := a.net.Start(ctx, vmnet.Config{UUID: a.rec.UUID, MAC: mac})
+	dev, err := a.net.Start(ctx, vmnet.Config{UUID: a.rec.UUID, MAC: mac, Tap: a.direct()})
 	if err != nil {
 		return fmt.Errorf("attachment %s: start interface: %w", a.rec.Key, err)
 	}
-	a.ifc = vmnet.NewInterface(a.rec.Network, dev)
+	a.dev, a.ifc = dev, vmnet.NewInterface(a.rec.Network, dev)
 	ifc := a.ifc
 	a.undo.add("interface", func(context.Context) error { return ifc.Close() })
 	// A driver may give another MAC than it was asked for: what it says counts.

@@ -15,6 +15,7 @@ import (
 type attachment struct {
 	rec     attachmentRecord
 	ifc     *vmnet.Interface // nil when broken
+	dev     vmnet.Device     // ifc's, for its abilities; nil when broken
 	relay   *relay.Relay     // nil when broken
 	problem string           // why it is broken, or ""
 	net     *openNetwork     // nil when broken
@@ -39,8 +40,11 @@ func (s *Server) view(a *attachment) shim.Attachment {
 		Sandbox:          r.Request.Sandbox, Owner: r.Owner, Created: r.Created, Problem: a.problem,
 	}
 	v.SocketPath = v.DgramSocketPath
-	if v.Frames == shim.FramesStream {
+	switch v.Frames {
+	case shim.FramesStream:
 		v.SocketPath = v.StreamSocketPath
+	case shim.FramesTap: // nobody could read at a socket what the guest reads
+		v.SocketPath, v.DgramSocketPath, v.StreamSocketPath = "", "", ""
 	}
 	if r.Addr.IsValid() {
 		v.IPs = append(v.IPs, shim.IP{Address: r.Addr, Gateway: r.gateway()})

@@ -95,7 +95,7 @@ func TestBadRequests(t *testing.T) {
 		{"search domain", "PUT", other, spec(`"dns":{"search":["a..b"]}`), "invalid_argument", 400, "network.dns.search", `"a..b": want DNS domains`},
 		{"guest's domain", "PUT", other, `{"dns":{"domain":"a b"}}`, "invalid_argument", 400, "dns.domain", "want a DNS domain"},
 		{"frames", "PUT", other, `{"frames":"seqpacket"}`, "invalid_argument", 400, "frames", `frames "seqpacket"`},
-		{"frames tap", "PUT", other, `{"frames":"tap"}`, "unsupported", 501, "frames", "only driver tap"},
+		{"frames tap", "PUT", other, `{"frames":"tap"}`, "unsupported", 501, "frames", `want network.driver "tap"`},
 		{"mac text", "PUT", other, `{"mac":"02:00"}`, "invalid_argument", 400, "mac", `mac "02:00": want six bytes`},
 		{"mac of a group", "PUT", other, `{"mac":"01:00:5e:00:00:01"}`, "invalid_argument", 400, "mac", "is a group address"},
 		{"mac zero", "PUT", other, `{"mac":"00:00:00:00:00:00"}`, "invalid_argument", 400, "mac", "not zero"},

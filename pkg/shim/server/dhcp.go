@@ -11,30 +11,49 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// stagesOf returns what looks at the guest's frames: the guard, then the DHCP
-// servers, unless addresses are the guest's own business.
+// stagesOf returns what looks at the guest's frames in the relay: the guard, then
+// the DHCP servers, unless addresses are the guest's own business. Frames of a
+// guest that has the tap do not come by.
 func stagesOf(a *attachment) (stages []relay.Stage, err error) {
+	if a.direct() {
+		return nil, nil
+	}
+	answers := answersOf(a)
+	if a.net.names != nil {
+		answers = append(answers, stageNames)
+	}
+	return makeStages(a, append([]stageMaker{guardStage}, answers...))
+}
+
+// A stageMaker makes a stage, or nil when there is nothing for it to do.
+type stageMaker func(*attachment, net.HardwareAddr) (relay.Stage, error)
+
+// answersOf are the makers of the DHCP servers that the guest needs.
+func answersOf(a *attachment) (list []stageMaker) {
+	if a.rec.Addr.IsValid() {
+		list = append(list, stage4)
+	}
+	if a.rec.Addr6.IsValid() {
+		list = append(list, stage6)
+	}
+	return list
+}
+
+func makeStages(a *attachment, makers []stageMaker) (stages []relay.Stage, err error) {
 	mac, err := net.ParseMAC(a.rec.MAC)
 	if err != nil {
 		return nil, err
 	}
-	add := func(valid bool, make func(*attachment, net.HardwareAddr) (relay.Stage, error)) {
-		if !valid || err != nil {
-			return
-		}
-		var stage relay.Stage
-		if stage, err = make(a, mac); err != nil {
-			err = fmt.Errorf("attachment %s: %w", a.rec.Key, err)
+	for _, make := range makers {
+		stage, err := make(a, mac)
+		if err != nil {
+			return nil, fmt.Errorf("attachment %s: %w", a.rec.Key, err)
 		}
 		if stage != nil {
 			stages = append(stages, stage)
 		}
 	}
-	add(true, guardStage)
-	add(a.rec.Addr.IsValid(), stage4)
-	add(a.rec.Addr6.IsValid(), stage6)
-	add(a.net.names != nil, stageNames)
-	return stages, err
+	return stages, nil
 }
 
 // stage4 is what answers the guest's DHCPv4.

@@ -45,8 +45,13 @@ func (s *Server) postFrames(w http.ResponseWriter, r *http.Request, who caller) 
 	case a.relay == nil:
 		return shim.Errorf(shim.CodeUnavailable, "attachment %s: %s", k, a.problem)
 	}
-	if take {
+	switch {
+	case take && a.direct():
+		return unsupported("Upgrade", shim.UpgradeGive, "the guest of this attachment has its tap")
+	case take:
 		return s.takeFrames(w, r, a)
+	case a.direct():
+		return s.giveTap(w, r, a)
 	}
 	return s.giveFrames(w, r, a)
 }
@@ -54,7 +59,7 @@ func (s *Server) postFrames(w http.ResponseWriter, r *http.Request, who caller) 
 // giveFrames makes a pair of sockets and hands one over. The caller holds the
 // key's lock.
 func (s *Server) giveFrames(w http.ResponseWriter, r *http.Request, a *attachment) error {
-	guest, host, err := handover.Pair(a.rec.Request.Frames, a.ifc.MaxPacketSize(), a.rec.Granted.Offload)
+	guest, host, err := handover.Pair(a.rec.Request.Frames, a.ifc.MaxPacketSize(), a.offload())
 	if err != nil {
 		return fmt.Errorf("attachment %s: %w", a.rec.Key, err)
 	}
@@ -75,6 +80,25 @@ func (s *Server) giveFrames(w http.ResponseWriter, r *http.Request, a *attachmen
 		return nil
 	}
 	a.relay.Attach(port, "fd")
+	return nil
+}
+
+// giveTap hands over the attachment's tap. The caller holds the key's lock.
+func (s *Server) giveTap(w http.ResponseWriter, r *http.Request, a *attachment) error {
+	tap, err := tapOf(a)
+	if err != nil {
+		return err
+	}
+	defer tap.Close()
+	conn, err := hijack(w)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// From here on the answer is begun: errors go to the log.
+	if err := s.handOver(r.Context(), conn, a, tap); err != nil {
+		s.logOf(a.rec.Key).WithError(err).Warn("tap not handed over")
+	}
 	return nil
 }
 
@@ -113,7 +137,7 @@ func messageOf(a *attachment) handover.Message {
 	m := handover.Message{
 		Network: a.rec.Network, ContainerID: a.rec.ContainerID, IfName: a.rec.IfName,
 		Kind: a.rec.Request.Frames, MAC: a.rec.MAC, MTU: a.ifc.MTU(),
-		MaxFrameSize: a.ifc.MaxPacketSize(), Offload: a.rec.Granted.Offload, IPs: []string{},
+		MaxFrameSize: a.ifc.MaxPacketSize(), Offload: a.offload(), IPs: []string{},
 	}
 	for _, p := range []netip.Prefix{a.rec.Addr, a.rec.Addr6} {
 		if p.IsValid() {

@@ -64,8 +64,8 @@ func (a *attachment) refuseFrames(m handover.Message) error {
 	switch k := a.rec.Key; {
 	case m.Network != k.Network || m.ContainerID != k.ContainerID || m.IfName != k.IfName:
 		return fmt.Errorf("message for %s/%s/%s: want %s", m.Network, m.ContainerID, m.IfName, k)
-	case m.Offload != a.rec.Granted.Offload:
-		return fmt.Errorf("offload %t: the attachment's is %t", m.Offload, a.rec.Granted.Offload)
+	case m.Offload != a.offload():
+		return fmt.Errorf("offload %t: the attachment's is %t", m.Offload, a.offload())
 	case m.Kind == handover.KindTap && m.Offload:
 		return fmt.Errorf("kind %q: want a network without offload: the relay reads no header before a frame", m.Kind)
 	}

@@ -35,7 +35,7 @@ func (s *Server) networkView(ctx context.Context, group []*attachment) (shim.Net
 		v.HostLoopbackAddr, v.HostInterfaces = a.net.info.HostLoopbackAddr, a.net.info.HostInterfaces
 		v.HostLoopbackAddr6 = a.net.info.HostLoopbackAddr6
 	}
-	if (v.Gateway.IsValid() || v.Subnet6.IsValid()) && v.Driver == shim.DriverNetstack {
+	if (v.Gateway.IsValid() || v.Subnet6.IsValid()) && (v.Driver == shim.DriverNetstack || v.Driver == shim.DriverTap) {
 		v.GatewayMAC = vmnet.GatewayMAC(v.Name).String()
 	}
 	if a.net != nil && v.Subnet.IsValid() && v.IPAM == shim.IPAMBuiltin {

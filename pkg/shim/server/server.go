@@ -77,6 +77,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := s.restore(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("state directory %s: %w", cfg.Dirs.State, err), s.Close())
 	}
+	s.sweep(ctx)
 	return s, nil
 }
 

@@ -15,8 +15,12 @@ import (
 // socket, in bytes. The system may give less.
 const socketBuffer = 4 << 20
 
-// bindSockets makes the attachment's two sockets and gives them to its relay.
+// bindSockets makes the attachment's two sockets and gives them to its relay. An
+// attachment whose guest has the tap has none.
 func (s *Server) bindSockets(a *attachment) error {
+	if a.direct() {
+		return nil
+	}
 	for _, kind := range []string{shim.FramesDgram, shim.FramesStream} {
 		path := s.cfg.Dirs.Socket(a.rec.Network, a.rec.ContainerID, a.rec.IfName, kind)
 		// Whatever is there is of an earlier life of this attachment: the

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -146,7 +147,9 @@ func normalizeFrames(r *shim.AttachRequest) error {
 		r.Frames = shim.FramesDgram
 	case shim.FramesDgram, shim.FramesStream:
 	case shim.FramesTap:
-		return &shim.Error{Code: shim.CodeUnsupported, Key: "frames", Value: r.Frames, Message: `frames "tap": only driver tap has it, and this shim does not have that driver`}
+		if r.Network.Driver != shim.DriverTap {
+			return unsupported("frames", r.Frames, fmt.Sprintf("driver %s has no taps, want network.driver %q", r.Network.Driver, shim.DriverTap))
+		}
 	default:
 		return shim.Invalidf("frames", r.Frames, "want %q, %q or %q", shim.FramesDgram, shim.FramesStream, shim.FramesTap)
 	}

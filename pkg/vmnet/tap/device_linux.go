@@ -63,6 +63,9 @@ func newDevice(n *network, name string, cfg *vmnet.Config) *device {
 		Subnet: n.info.Subnet, Gateway: n.info.Gateway, Subnet6: n.info.Subnet6,
 		HostInterfaces: []string{name},
 	}}
+	if n.bridgeName != "" {
+		d.info.HostInterfaces = append(d.info.HostInterfaces, n.bridgeName)
+	}
 	return d
 }
 

@@ -15,6 +15,9 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/internal/names"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 // Bounds of the forwarder.
@@ -23,10 +26,10 @@ const (
 	queryTimeout = 4 * time.Second // for one resolver; guests ask again after 5 (resolv.conf(5))
 )
 
-
-// A forwarder answers DNS on the gateway's addresses with what the host's
-// resolvers answer. It knows no names itself.
+// A forwarder answers DNS on the gateway's addresses: the network's own names by
+// itself, all else with what the host's resolvers answer.
 type forwarder struct {
+	names     *names.Table
 	resolvers []netip.AddrPort // fixed; empty: those of file
 	file      string
 	slots     chan struct{}
@@ -40,6 +43,10 @@ type forwarder struct {
 // already, that one answers the guests, or nobody.
 func (n *network) startDNS() error {
 	f := &forwarder{resolvers: n.info.Resolvers, file: n.driver.cfg.ResolvConf, slots: make(chan struct{}, maxQueries)}
+	f.names = names.New(n.info.Domain, n.info.Subnet, n.info.Subnet6)
+	if err := f.names.Reserve(vmnet.NameGateway, n.info.Gateway, vmnet.FirstAddr(n.info.Subnet6)); err != nil {
+		return fmt.Errorf("domain %q: %w", n.info.Domain, err)
+	}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	n.dns = f
 	for _, p := range n.gateways() {
@@ -56,6 +63,21 @@ func (n *network) startDNS() error {
 		}
 	}
 	return nil
+}
+
+// SetNames implements vmnet.Namer.
+func (n *network) SetNames(key string, list []string, addrs []netip.Addr) error {
+	if n.dns == nil {
+		return fmt.Errorf("names %q: the network has no gateway that could answer: %w", list, errors.ErrUnsupported)
+	}
+	return n.dns.names.Set(key, list, addrs)
+}
+
+// RemoveNames implements vmnet.Namer.
+func (n *network) RemoveNames(key string) {
+	if n.dns != nil {
+		n.dns.names.Remove(key)
+	}
 }
 
 // stopDNS ends the forwarder and waits for it.
@@ -101,6 +123,14 @@ func (f *forwarder) listen(a netip.Addr, bridge string) error {
 
 // ServeDNS implements dns.Handler.
 func (f *forwarder) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	if len(q.Question) == 1 && f.names.Owns(q.Question[0].Name) {
+		answer := f.names.Answer(q)
+		if w.LocalAddr().Network() == "udp" {
+			answer.Truncate(names.UDPSize(q))
+		}
+		_ = w.WriteMsg(answer)
+		return
+	}
 	answer := new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
 	select {
 	case f.slots <- struct{}{}:

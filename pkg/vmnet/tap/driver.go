@@ -23,7 +23,7 @@ type Config struct {
 // A Driver opens networks that the Linux kernel moves the frames of.
 type Driver struct {
 	cfg   Config
-	names names
+	names marks
 	state state // of this system
 }
 

@@ -15,10 +15,10 @@ const (
 	maxAlias     = 250 // bytes; the kernel takes 255 (IFALIASZ)
 )
 
-// names makes names and marks for one owner.
-type names struct{ owner string }
+// marks makes names and marks for one owner.
+type marks struct{ owner string }
 
-func newNames(owner string) names { return names{digest(8, "owner", owner)} }
+func newNames(owner string) marks { return marks{digest(8, "owner", owner)} }
 
 // digest returns n hexadecimal digits that stand for parts.
 func digest(n int, parts ...string) string {
@@ -27,18 +27,18 @@ func digest(n int, parts ...string) string {
 }
 
 // bridge names the bridge of a network.
-func (n names) bridge(network string) string {
+func (n marks) bridge(network string) string {
 	return bridgePrefix + digest(hashDigits, n.owner, network)
 }
 
 // port names the link of a device.
-func (n names) port(network, uuid string) string {
+func (n marks) port(network, uuid string) string {
 	return portPrefix + digest(hashDigits, n.owner, network, uuid)
 }
 
 // alias is the mark of a link of a network. notes are for who reads it after a
 // crash.
-func (n names) alias(network string, notes ...string) string {
+func (n marks) alias(network string, notes ...string) string {
 	if len(network) > maxAlias/2 {
 		network = network[:maxAlias/2]
 	}
@@ -46,12 +46,12 @@ func (n names) alias(network string, notes ...string) string {
 }
 
 // ours reports whether a link has this owner's mark.
-func (n names) ours(alias string) bool { return strings.HasPrefix(alias, "vmnet:"+n.owner+":") }
+func (n marks) ours(alias string) bool { return strings.HasPrefix(alias, "vmnet:"+n.owner+":") }
 
 // table names the table of nftables that belongs to a link.
-func (n names) table(link string) string { return "vmnet-" + n.owner + "-" + link }
+func (n marks) table(link string) string { return "vmnet-" + n.owner + "-" + link }
 
 // tableOf is the inverse of table.
-func (n names) tableOf(table string) (link string, ours bool) {
+func (n marks) tableOf(table string) (link string, ours bool) {
 	return strings.CutPrefix(table, "vmnet-"+n.owner+"-")
 }

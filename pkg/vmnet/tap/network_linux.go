@@ -58,6 +58,11 @@ type network struct {
 	closeErr  error
 }
 
+var (
+	_ vmnet.Network = (*network)(nil)
+	_ vmnet.Namer   = (*network)(nil)
+)
+
 func (d *Driver) open(ctx context.Context, info vmnet.NetworkInfo) (*network, error) {
 	n := &network{driver: d, info: info, devices: map[string]*device{}}
 	name := d.names.bridge(info.Name)

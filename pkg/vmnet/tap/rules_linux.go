@@ -26,9 +26,11 @@ const (
 	icmp6     = unix.IPPROTO_ICMPV6
 	routerSol = 133 // ICMPv6 types (RFC 4861, section 4)
 	routerAdv = 134
-	neighSol  = 135
 	neighAdv  = 136
 	redirect  = 137
+
+	redirect4  = 5 // ICMP types (RFC 792, RFC 1256)
+	routerAdv4 = 9
 )
 
 const (
@@ -47,7 +49,9 @@ func (d *device) SetRules(_ context.Context, r vmnet.Rules) error {
 		return vmnet.ErrClosed
 	}
 	if d.net.bridge == 0 {
-		return d.refuseRules(r)
+		if err := d.refuseRules(r); err != nil {
+			return err
+		}
 	}
 	// First who answers, then what is dropped: no request is lost between.
 	next, err := d.newAnswers(r.Answer)
@@ -64,15 +68,15 @@ func (d *device) SetRules(_ context.Context, r vmnet.Rules) error {
 	return nil
 }
 
-// refuseRules refuses what a macvtap does not have: its frames go from the guest
-// to the wire past every hook but the wire's own.
+// refuseRules refuses what a macvtap does not have. What its guest sends leaves by
+// the macvtap (hook egress), where it can be judged, but not answered; what comes
+// for it waits nowhere.
 func (d *device) refuseRules(r vmnet.Rules) error {
-	g := r.Guard
-	if g.MAC || g.IP || g.DHCP || g.RA || len(g.Allow)+len(g.Deny) > 0 || r.Answer != nil || r.ToGuest.Bits+r.FromGuest.Bits > 0 {
-		return fmt.Errorf("rules of %s: uplink %s has addresses, so guests are on macvtap, whose frames the kernel does not judge; use frames dgram, or an uplink without addresses: %w",
-			d.name, d.net.info.Uplink, errors.ErrUnsupported)
+	if r.Answer == nil && r.ToGuest.Bits == 0 {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("rules of %s: uplink %s has addresses, so the guest is on macvtap, where the kernel neither answers DHCP nor bounds what comes: want frames dgram, or an uplink without addresses: %w",
+		d.name, d.net.info.Uplink, errors.ErrUnsupported)
 }
 
 func (d *device) setRules(list []rule) error {
@@ -85,8 +89,12 @@ func (d *device) setRules(list []rule) error {
 		return deleteFamily(nftables.TableFamilyNetdev, name)
 	}
 	d.ruled = true
+	hook := nftables.ChainHookIngress
+	if d.net.bridge == 0 {
+		hook = nftables.ChainHookEgress
+	}
 	return setTable(nftables.TableFamilyNetdev, name, []chain{
-		{"from-guest", nftables.ChainTypeFilter, nftables.ChainHookIngress, nftables.ChainPriorityFilter, d.name, list},
+		{"from-guest", nftables.ChainTypeFilter, hook, nftables.ChainPriorityFilter, d.name, list},
 	})
 }
 
@@ -101,20 +109,28 @@ func guardRules(r vmnet.Rules, mac net.HardwareAddr, n vmnet.NetworkInfo) (list 
 		list = append(list, configuration()...)
 	}
 	if g.DHCP {
-		list = append(list,
-			rules(ether(typeIPv4), l4(unix.IPPROTO_UDP), sport(67), drop()),
-			rules(ether(typeIPv6), l4(unix.IPPROTO_UDP), sport(547), drop()))
+		list = append(list, serverRules(typeIPv4, 67, 68)...)
+		list = append(list, serverRules(typeIPv6, 547, 546)...)
 	}
 	if g.RA {
 		list = append(list, icmp6Type(routerAdv, drop()), icmp6Type(redirect, drop()))
+		for _, typ := range []byte{redirect4, routerAdv4} {
+			list = append(list, rules(ether(typeIPv4), l4(unix.IPPROTO_ICMP), at(transport, 0, eq, []byte{typ}), drop()))
+		}
 	}
 	if g.IP {
-		list = append(list, sourceRules(g, mac)...)
+		list = append(list, sourceRules(g, mac, n)...)
 	}
 	if rate := r.FromGuest; rate.Bits > 0 {
 		list = append(list, limitRule(rate))
 	}
 	return append(list, destinationRules(g, n)...)
+}
+
+// serverRules drop what servers of DHCP send.
+func serverRules(proto, server, client uint16) []rule {
+	udp := rules(ether(proto), l4(unix.IPPROTO_UDP))
+	return []rule{rules(udp, sport(server), drop()), rules(udp, dport(client), drop())}
 }
 
 // configuration drops what the answers' socket has seen already.
@@ -132,9 +148,10 @@ func icmp6Type(typ byte, then rule) rule {
 
 // sourceRules drop what has a source that is not the guest's. Frames with a VLAN
 // tag are dropped too: what is behind it would not be judged.
-func sourceRules(g vmnet.Guard, mac net.HardwareAddr) []rule {
+func sourceRules(g vmnet.Guard, mac net.HardwareAddr, n vmnet.NetworkInfo) []rule {
 	v4 := []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 32)}
 	v6 := []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 128), netip.MustParsePrefix("fe80::/10")}
+	v6 = append(v6, g.Free...)
 	for _, a := range g.Addrs {
 		if p := netip.PrefixFrom(a, a.BitLen()); a.Is4() {
 			v4 = append(v4, p)
@@ -145,13 +162,32 @@ func sourceRules(g vmnet.Guard, mac net.HardwareAddr) []rule {
 	list := []rule{
 		rules(ether(unix.ETH_P_8021Q), drop()),
 		rules(ether(unix.ETH_P_8021AD), drop()),
-		rules(ether(typeARP), at(network3, 8, neq, mac), drop()), // sender's hardware address (RFC 826)
 	}
-	list = append(list, noneOf(ether(typeIPv4), network3, 12, v4))
-	list = append(list, noneOf(ether(typeARP), network3, 14, v4)) // sender's protocol address
-	list = append(list, noneOf(ether(typeIPv6), network3, 8, v6))
+	if len(v4) > 1 {
+		list = append(list,
+			rules(ether(typeARP), at(network3, 8, neq, mac), drop()), // sender's hardware address (RFC 826)
+			noneOf(ether(typeIPv4), network3, 12, v4),
+			noneOf(ether(typeARP), network3, 14, v4)) // sender's protocol address
+	}
+	if len(v6) == 2 {
+		return list
+	}
+	const source, target = 8, 8 // offsets in IPv6, and in neighbour discovery (RFC 4861, section 4.4)
 	adv := rules(ether(typeIPv6), l4(icmp6), at(transport, 0, eq, []byte{neighAdv}))
-	return append(list, noneOf(adv, transport, 8, v6)) // the target (RFC 4861, section 4.4)
+	list = append(list, noneOf(ether(typeIPv6), network3, source, v6), noneOf(adv, transport, target, v6))
+	for _, p := range gatewayAddrs(n) {
+		list = append(list, rules(ether(typeIPv6), in(network3, source, eq, p), drop()), rules(adv, in(transport, target, eq, p), drop()))
+	}
+	return list
+}
+
+// gatewayAddrs are the IPv6 addresses that no guest makes for itself.
+func gatewayAddrs(n vmnet.NetworkInfo) []netip.Prefix {
+	list := []netip.Prefix{netip.PrefixFrom(linkLocal(vmnet.GatewayMAC(n.Name)).Addr(), 128)}
+	if n.Subnet6.IsValid() {
+		list = append(list, netip.PrefixFrom(vmnet.FirstAddr(n.Subnet6), 128))
+	}
+	return list
 }
 
 // noneOf drops what first matches and has an address at the offset that is in none
@@ -196,6 +232,7 @@ func destinationRules(g vmnet.Guard, n vmnet.NetworkInfo) (list []rule) {
 		if len(ways) == 0 {
 			continue
 		}
+		list = append(list, detours(proto.is4)...)
 		for _, p := range proto.always {
 			if p.IsValid() {
 				list = append(list, rules(ether(proto.typ), dst(eq, p), accept()))
@@ -209,6 +246,38 @@ func destinationRules(g vmnet.Guard, n vmnet.NetworkInfo) (list []rule) {
 		}
 	}
 	return list
+}
+
+// detours drop packets that carry a route of their own, and IPv6 packets to
+// IPv4-mapped addresses: their destination is not where they go.
+func detours(is4 bool) (list []rule) {
+	if is4 {
+		for _, option := range []uint8{0x83, 0x89} { // loose and strict source route (RFC 791, section 3.1)
+			list = append(list, rules(ether(typeIPv4), option4(option), drop()))
+		}
+		return list
+	}
+	return []rule{
+		rules(ether(typeIPv6), hasHeader(unix.IPPROTO_ROUTING), drop()),
+		rules(ether(typeIPv6), dst(eq, netip.MustParsePrefix("::ffff:0:0/96")), drop()),
+	}
+}
+
+// hasHeader matches an extension header of IPv6: exthdr … exists.
+func hasHeader(typ uint8) rule {
+	return rule{
+		&expr.Exthdr{DestRegister: 1, Type: typ, Len: 1, Flags: unix.NFT_EXTHDR_F_PRESENT, Op: expr.ExthdrOpIpv6},
+		&expr.Cmp{Op: eq, Register: 1, Data: []byte{1}},
+	}
+}
+
+// option4 matches an option of IPv4: ip option … exists.
+func option4(typ uint8) rule {
+	const opIPv4 = 2 // NFT_EXTHDR_OP_IPV4 (linux/netfilter/nf_tables.h)
+	return rule{
+		&expr.Exthdr{DestRegister: 1, Type: typ, Len: 1, Flags: unix.NFT_EXTHDR_F_PRESENT, Op: opIPv4},
+		&expr.Cmp{Op: eq, Register: 1, Data: []byte{1}},
+	}
 }
 
 // A way is one prefix of Guard.Allow or Deny.

@@ -91,7 +91,7 @@ func openModes(k *kit) {
 				k.Errorf("close: %v", err)
 			}
 		case errors.Is(err, errors.ErrUnsupported), errors.Is(err, vmnet.ErrPermission):
-		case (mode == vmnet.Bridged) != (k.h.Network.Mode == vmnet.Bridged) && errors.Is(err, vmnet.InvalidArgument):
+		case (mode == vmnet.Bridged || k.h.Network.Mode == vmnet.Bridged) && errors.Is(err, vmnet.InvalidArgument):
 			// The harness's uplink or subnet is of the other kind.
 		default:
 			k.Errorf("mode %s: %v", mode, err)

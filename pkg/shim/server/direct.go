@@ -1,0 +1,89 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
+)
+
+// direct reports whether the guest has the interface's own tap, so that the kernel
+// moves its frames and the relay has nothing to do.
+func (a *attachment) direct() bool { return a.rec.Request.Frames == shim.FramesTap }
+
+// offload is what the guest is told of its frames: those of a tap that the relay
+// reads are whole.
+func (a *attachment) offload() bool {
+	return a.rec.Granted.Offload && (a.direct() || a.rec.Granted.Driver != shim.DriverTap)
+}
+
+// setRules has the kernel do what the relay does for others: guard, limits, and
+// that the guest's requests for an address come to the same servers.
+func setRules(ctx context.Context, a *attachment) error {
+	if !a.direct() {
+		return nil
+	}
+	ruler, ok := a.dev.(vmnet.Ruler)
+	if !ok {
+		return unsupported("frames", shim.FramesTap, fmt.Sprintf("driver %s has no taps", a.rec.Granted.Driver))
+	}
+	b := a.rec.Request.Bandwidth
+	r := vmnet.Rules{
+		Guard:     guardOf(&a.rec),
+		ToGuest:   vmnet.Rate{Bits: b.IngressRate, Burst: b.IngressBurst},
+		FromGuest: vmnet.Rate{Bits: b.EgressRate, Burst: b.EgressBurst},
+	}
+	stages, err := makeStages(a, answersOf(a))
+	if err != nil {
+		return err
+	}
+	if len(stages) > 0 {
+		r.Answer = answerWith(stages)
+	}
+	if err := ruler.SetRules(ctx, r); err != nil {
+		return fmt.Errorf("attachment %s: %w", a.rec.Key, err)
+	}
+	return nil
+}
+
+// answerWith shows a frame to the stages until one has taken it.
+func answerWith(stages []relay.Stage) func(frame []byte, reply func([]byte)) {
+	return func(frame []byte, reply func([]byte)) {
+		for _, s := range stages {
+			if v, _ := s.FromGuest(frame, reply); v != relay.Pass {
+				return
+			}
+		}
+	}
+}
+
+// tapOf returns a descriptor of the attachment's tap, the caller's to close.
+func tapOf(a *attachment) (*os.File, error) {
+	holder, ok := a.dev.(vmnet.TapHolder)
+	if !ok {
+		return nil, fmt.Errorf("attachment %s: driver %s has no taps: %w", a.rec.Key, a.rec.Granted.Driver, errors.ErrUnsupported)
+	}
+	f, err := holder.Tap()
+	if err != nil {
+		return nil, fmt.Errorf("attachment %s: %w", a.rec.Key, err)
+	}
+	return f, nil
+}
+
+// sweep has the drivers take away what shims before this one left. What is to come
+// back has come back by now.
+func (s *Server) sweep(ctx context.Context) {
+	for name, d := range s.cfg.Drivers {
+		sweeper, ok := d.(vmnet.Sweeper)
+		if !ok {
+			continue
+		}
+		if err := sweeper.Sweep(ctx); err != nil {
+			s.problem(fmt.Sprintf("driver %s: %v", name, err))
+		}
+	}
+}
