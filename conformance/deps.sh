@@ -2,7 +2,7 @@
 # Install what tests and demos need beyond Go: deps.sh vm|all.
 #   vm   QEMU, busybox and a small Linux kernel for the real guest
 #   all  that, and clang with blocks for the library with vmnet.framework's ABI,
-#        and etcd for the store that a fleet shares
+#        etcd for the store that a fleet shares, and containerd
 # As root on Debian and its kin it installs; elsewhere it prints the one command
 # and says what is left out. It never fails for that: the tests say what they
 # skip and why.
@@ -41,6 +41,20 @@ fetch_etcd() {
   rm -rf "$tmp"
 }
 
+# containerd and runc likewise: the package would start a daemon. The test runs
+# its own, in directories of its own (VMNET_CONTAINERD_DIR).
+fetch_containerd() {
+  local tmp dir=${VMNET_CONTAINERD_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmnet/containerd}
+  [ -x "$dir/usr/bin/containerd" ] && [ -x "$dir/usr/sbin/runc" ] && return 0
+  tmp=$(mktemp -d)
+  if (cd "$tmp" && apt-get download -q containerd runc libseccomp2 >/dev/null && mkdir -p "$dir" && for p in ./*.deb; do dpkg -x "$p" "$dir"; done); then
+    echo "deps: containerd is in $dir"
+  else
+    echo "deps: containerd: cannot be fetched; the tests with it are left out" >&2
+  fi
+  rm -rf "$tmp"
+}
+
 case "$(uname -s)" in
 Linux)
   if ! command -v apt-get >/dev/null; then
@@ -58,7 +72,7 @@ Linux)
     apt-get update -q >/dev/null
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >/dev/null
   fi
-  [ "${1:-all}" = vm ] || fetch_etcd
+  [ "${1:-all}" = vm ] || { fetch_etcd; fetch_containerd; }
   [ "$(uname -m)" = x86_64 ] || { echo "deps: the real guest is x86-64 only so far; left out" >&2; exit 0; }
   fetch_kernel
   ;;
