@@ -73,6 +73,15 @@ var rules = []rule{
 		why: "what the client imports, the plugin links",
 	},
 	{
+		name: "netlink is light", who: []string{"pkg/shim/netlink"}, deep: true,
+		mayNot: []string{"*", "github.com/..."},
+		but: []string{
+			"pkg/shim", "pkg/handover", "pkg/vmnet", "pkg/shim/netlink/...", "github.com/google/uuid",
+			"github.com/vishvananda/netlink/...", "github.com/vishvananda/netns",
+		},
+		why: "the plugin links it, and so do programs that want nothing else of this house",
+	},
+	{
 		name: "no driver in the server", who: []string{"pkg/shim/server"}, deep: true,
 		mayNot: []string{"pkg/vmnet/framework/...", "pkg/vmnet/netstack/...", "pkg/vmnet/tap/..."},
 		why:    "drivers come as a map from cmd/vmnet-shim: no registry, no init",

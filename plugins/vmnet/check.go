@@ -104,6 +104,7 @@ func compare(a shim.Attachment, givesAddresses bool, prev *types100.Result, ours
 	if a.Problem != "" {
 		drift = append(drift, a.Problem)
 	}
+	drift = append(drift, hostDrift(a, prev)...)
 	for _, path := range []string{a.DgramSocketPath, a.StreamSocketPath} {
 		if path == "" {
 			continue // frames tap has none

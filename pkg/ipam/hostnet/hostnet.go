@@ -3,9 +3,12 @@
 package hostnet
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim/netlink"
 )
 
 // minBits is the shortest IPv4 route that says where something is. Shorter ones
@@ -15,32 +18,52 @@ import (
 const minBits = 8
 
 // InUse returns the subnets of the host's addresses and the destinations of its
-// routes, of both IP versions, without loopback, multicast, and what stands for a
-// default route. Prefixes are masked and may repeat. It is a picture of the
-// moment.
+// routes, of both IP versions and all tables (VPNs have tables of their own),
+// without loopback, multicast, and what stands for a default route. Prefixes are
+// masked and may repeat. It is a picture of the moment, in the network namespace
+// of the calling thread.
 func InUse() ([]netip.Prefix, error) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
-	}
 	var inUse []netip.Prefix
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			inUse = add(inUse, fromIPNet(n))
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		addrs, err := list(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, family) })
+		if err != nil {
+			return nil, fmt.Errorf("list addresses: %w", err)
 		}
-	}
-	routes, err := routes()
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
-	for _, p := range routes {
-		inUse = add(inUse, p)
+		for _, a := range addrs {
+			inUse = add(inUse, fromIPNet(a.IPNet))
+			inUse = add(inUse, fromIPNet(a.Peer))
+		}
+		routes, err := list(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(family, &netlink.Route{}, netlink.RT_FILTER_TABLE) // table 0: all
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range routes {
+			inUse = add(inUse, fromIPNet(r.Dst))
+		}
 	}
 	return inUse, nil
 }
 
+// tries is how often a list is read that changes meanwhile.
+const tries = 5
+
+// list reads a list again while it changes under the reader.
+func list[T any](read func() ([]T, error)) (all []T, err error) {
+	for range tries {
+		if all, err = read(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
 // fromIPNet returns the prefix of n, the zero Prefix if n is none.
 func fromIPNet(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.Prefix{}
+	}
 	a, ok := netip.AddrFromSlice(n.IP)
 	ones, bits := n.Mask.Size()
 	if !ok || bits == 0 {

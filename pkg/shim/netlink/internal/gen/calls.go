@@ -25,6 +25,9 @@ func (g *generator) funcs() error {
 			g.forward(linux, name, sig)
 		}
 	}
+	if err := g.pairs(); err != nil {
+		return err
+	}
 	for name, f := range map[string]*file{
 		"gen_funcs.go": all, "gen_funcs_linux.go": linux, "gen_funcs_other.go": rest, "gen_darwin_other.go": neither,
 	} {
@@ -33,6 +36,22 @@ func (g *generator) funcs() error {
 		}
 	}
 	return nil
+}
+
+// pairs writes the list of functions for the test that runs ours beside
+// upstream's.
+func (g *generator) pairs() error {
+	f := newFile("linux", upstream)
+	f.line("// pairs are the functions of this package and of upstream.")
+	f.line("var pairs = []struct {")
+	f.line("name string")
+	f.line("ours, theirs any")
+	f.line("}{")
+	for _, name := range g.linux.names(isFunc) {
+		f.line("{%q, %s, netlink.%s},", name, name, name)
+	}
+	f.line("}")
+	return g.put("gen_pairs_linux_test.go", f)
 }
 
 func (g *generator) forward(f *file, name string, sig *types.Signature) {

@@ -13,33 +13,39 @@ import (
 	"strings"
 )
 
-// upstream is the package whose names are given.
-const upstream = "github.com/vishvananda/netlink"
+const (
+	upstream = "github.com/vishvananda/netlink"              // whose names are given
+	ours     = "github.com/vmnet-cni/vmnet/pkg/shim/netlink" // that has them
+)
+
+// An object is a name of a package.
+type object = types.Object
 
 // A view is the package as it is built for one system.
 type view struct {
+	fset *token.FileSet
 	pkg  *types.Package
 	stub map[string]bool // functions and methods that only return ErrNotImplemented
 }
 
-// load type-checks the sources of the package for a system.
-func load(goos string) (*view, error) {
+// load type-checks the sources of a package for a system.
+func load(path, goos string) (*view, error) {
 	ctx := build.Default
 	ctx.GOOS, ctx.GOARCH, ctx.CgoEnabled = goos, "amd64", false
 	here, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
-	bp, err := ctx.Import(upstream, here, 0)
+	bp, err := ctx.Import(path, here, 0)
 	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", upstream, err)
+		return nil, fmt.Errorf("find %s: %w", path, err)
 	}
 	// The importer reads sources through build.Default.
 	saved := build.Default
 	build.Default = ctx
 	defer func() { build.Default = saved }()
 	fset := token.NewFileSet()
-	v := &view{stub: map[string]bool{}}
+	v := &view{fset: fset, stub: map[string]bool{}}
 	var files []*ast.File
 	for _, name := range bp.GoFiles {
 		f, err := parser.ParseFile(fset, filepath.Join(bp.Dir, name), nil, parser.SkipObjectResolution)
@@ -53,7 +59,7 @@ func load(goos string) (*view, error) {
 		Importer: importer.ForCompiler(fset, "source", nil),
 		Sizes:    types.SizesFor("gc", "amd64"),
 	}
-	v.pkg, err = conf.Check(upstream, fset, files, nil)
+	v.pkg, err = conf.Check(path, fset, files, nil)
 	return v, err
 }
 
@@ -90,6 +96,9 @@ func funcName(fn *ast.FuncDecl) string {
 	return fn.Name.Name
 }
 
+// file returns the name of the file that declares o.
+func (v *view) file(o object) string { return filepath.Base(v.fset.Position(o.Pos()).Filename) }
+
 // names returns the exported names of the view that pick accepts, sorted.
 func (v *view) names(pick func(types.Object) bool) []string {
 	var out []string
@@ -115,5 +124,5 @@ func hollow(o types.Object) bool {
 	return ok && s.NumFields() == 0
 }
 
-// generic tells what a type's name is without its package's.
+// short returns the name of a package by its path.
 func short(path string) string { return path[strings.LastIndex(path, "/")+1:] }

@@ -39,11 +39,11 @@ const page = "../../../docs/netlink.md"
 
 // generate returns the files by their paths, seen from package netlink.
 func generate() (map[string][]byte, error) {
-	linux, err := load("linux")
+	linux, err := load(upstream, "linux")
 	if err != nil {
 		return nil, err
 	}
-	other, err := load("darwin")
+	other, err := load(upstream, "darwin")
 	if err != nil {
 		return nil, err
 	}
