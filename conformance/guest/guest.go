@@ -32,6 +32,9 @@ type Config struct {
 	MAC net.HardwareAddr
 	// MTU is the largest IP packet in bytes, until a lease tells. Zero: 1500.
 	MTU int
+	// Offload has the guest send segments of up to 60 KiB as one frame, with their
+	// checksums open. The host's side must have agreed.
+	Offload bool
 	// Hostname is told to the DHCP server. Empty: not told.
 	Hostname string
 }
@@ -62,7 +65,7 @@ func New(port relay.Port, cfg Config) (*Guest, error) {
 	if len(cfg.MAC) != 6 || cfg.MAC[0]&1 != 0 {
 		return nil, errors.Join(fmt.Errorf("guest: mac %q: want a unicast address of 6 bytes", cfg.MAC), port.Close())
 	}
-	g := &Guest{cfg: cfg, link: newLink(port, cfg.MAC, cfg.MTU)}
+	g := &Guest{cfg: cfg, link: newLink(port, cfg.MAC, cfg.MTU, cfg.Offload)}
 	g.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},

@@ -15,14 +15,15 @@ import (
 )
 
 // maxFrame is the largest frame that any network of this module has, in bytes.
-const maxFrame = vmnet.MaxMTU + vmnet.HeaderLen
+const maxFrame = 65536 + vmnet.HeaderLen
 
 // A link is the guest's network card: the lowest layer of its stack, on a port.
 type link struct {
 	port  relay.Port
 	mac   tcpip.LinkAddress
 	mtu   atomic.Uint32
-	batch int // frames moved at once
+	batch int  // frames moved at once
+	whole bool // segments are sent in one piece
 
 	up         sync.Once
 	done       chan struct{} // closed when the reader has ended
@@ -51,8 +52,8 @@ type Stats struct {
 	TxDropped uint64
 }
 
-func newLink(port relay.Port, mac net.HardwareAddr, mtu int) *link {
-	l := &link{port: port, mac: tcpip.LinkAddress(mac), done: make(chan struct{})}
+func newLink(port relay.Port, mac net.HardwareAddr, mtu int, whole bool) *link {
+	l := &link{port: port, mac: tcpip.LinkAddress(mac), done: make(chan struct{}), whole: whole}
 	l.mtu.Store(uint32(mtu))
 	l.batch = relay.BatchLen(mtu + vmnet.HeaderLen)
 	l.bufs = relay.NewBuffers(l.batch, maxFrame)
@@ -216,11 +217,22 @@ func (l *link) Capabilities() stack.LinkEndpointCapabilities {
 }
 
 // GSOMaxSize implements stack.GSOEndpoint.
-func (l *link) GSOMaxSize() uint32 { return 64 << 10 }
+func (l *link) GSOMaxSize() uint32 {
+	if l.whole {
+		return 60 << 10 // a packet has at most 65535 bytes
+	}
+	return 64 << 10
+}
 
 // SupportedGSO implements stack.GSOEndpoint: the stack cuts segments itself and
-// passes them down together, so that they are sent in one batch.
-func (l *link) SupportedGSO() stack.SupportedGSO { return stack.GVisorGSOSupported }
+// passes them down together, so that they are sent in one batch. With Offload it
+// passes them down whole, with the checksum left to the receiver.
+func (l *link) SupportedGSO() stack.SupportedGSO {
+	if l.whole {
+		return stack.HostGSOSupported
+	}
+	return stack.GVisorGSOSupported
+}
 
 // ARPHardwareType implements stack.NetworkLinkEndpoint.
 func (l *link) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }

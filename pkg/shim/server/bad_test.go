@@ -90,7 +90,7 @@ func TestBadRequests(t *testing.T) {
 		{"range of the gateway", "PUT", other, `{"network":{"subnet":"10.0.0.0/24"},"ranges":[{"first":"10.0.0.1","last":"10.0.0.1"}]}`, "invalid_argument", 400, "ranges", `no address`},
 		{"ranges at layer 2", "PUT", other, `{"network":{"ipam":"none"},"ranges":[{"first":"10.0.0.2","last":"10.0.0.3"}]}`, "invalid_argument", 400, "ranges", `does not allocate`},
 		{"layer 2 with subnet", "PUT", other, spec(`"ipam":"none","subnet":"10.0.0.0/24"`), "invalid_argument", 400, "network.subnet", "layer 2 only"},
-		{"offload", "PUT", "/v1/networks/m/attachments/c2/eth0", spec(`"offload":true`), "unsupported", 501, "", "ffload"},
+		{"offload on a network without", "PUT", other, spec(`"offload":true`), "conflict", 409, "network.offload", "network n is in use with false: its guests"},
 		{"name server", "PUT", other, spec(`"dns":{"nameservers":["dns.google"]}`), "invalid_argument", 400, "network.dns.nameservers", `"dns.google": want IP addresses`},
 		{"search domain", "PUT", other, spec(`"dns":{"search":["a..b"]}`), "invalid_argument", 400, "network.dns.search", `"a..b": want DNS domains`},
 		{"guest's domain", "PUT", other, `{"dns":{"domain":"a b"}}`, "invalid_argument", 400, "dns.domain", "want a DNS domain"},

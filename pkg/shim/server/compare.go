@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"sort"
@@ -21,8 +22,13 @@ func compareSpecs(name string, want shim.NetworkSpec, o *openNetwork) error {
 		if have == "" {
 			have = granted[key]
 		}
-		return &shim.Error{Code: shim.CodeConflict, Key: "network." + key, Value: wanted[key],
+		err := &shim.Error{Code: shim.CodeConflict, Key: "network." + key, Value: wanted[key],
 			Message: fmt.Sprintf("network.%s %q: network %s is in use with %q", key, wanted[key], name, have)}
+		if key == "offload" {
+			err.Message = fmt.Sprintf("network.offload %s: network %s is in use with %s: its guests would get frames that they did not agree to",
+				cmp.Or(wanted[key], "false"), name, cmp.Or(have, "false"))
+		}
+		return err
 	}
 	return nil
 }

@@ -45,8 +45,8 @@ func New(cfg Config) *Driver {
 }
 
 // Open implements vmnet.Driver. It needs a Subnet or a Subnet6 unless Layer2 is
-// set, and returns an error that wraps errors.ErrUnsupported for bridged networks
-// and for Offload. The network is a *Network.
+// set, and returns an error that wraps errors.ErrUnsupported for bridged networks.
+// The network is a *Network.
 func (d *Driver) Open(ctx context.Context, cfg vmnet.NetworkConfig) (vmnet.Network, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -88,8 +88,6 @@ func supported(cfg vmnet.NetworkConfig) error {
 		return fmt.Errorf("mode bridged: driver netstack has no uplink: %w", errors.ErrUnsupported)
 	case cfg.Mode != vmnet.Shared && cfg.Mode != vmnet.Host:
 		return fmt.Errorf("mode %s: want shared or host: %w", cfg.Mode, vmnet.InvalidArgument)
-	case cfg.Offload:
-		return fmt.Errorf("offload: driver netstack has none: %w", errors.ErrUnsupported)
 	case cfg.Uplink != "":
 		return fmt.Errorf("uplink %q of a %s network: want none: %w", cfg.Uplink, cfg.Mode, vmnet.InvalidArgument)
 	}

@@ -29,7 +29,6 @@ func TestOpenRefuses(t *testing.T) {
 		{"IPv6 gateway", vmnet.NetworkConfig{Subnet6: p("fd00::/64"), Gateway: a("192.168.127.1")}, vmnet.InvalidArgument, "192.168.127.1"},
 		{"IPv4 as subnet6", vmnet.NetworkConfig{Subnet6: subnet}, vmnet.InvalidArgument, "192.168.127.0/24"},
 		{"layer 2 with subnet6", vmnet.NetworkConfig{Subnet6: p("fd00::/64"), Layer2: true}, vmnet.InvalidArgument, "layer-2"},
-		{"offload", vmnet.NetworkConfig{Subnet: subnet, Offload: true}, errors.ErrUnsupported, "offload"},
 		{"uplink", vmnet.NetworkConfig{Subnet: subnet, Uplink: "en0"}, vmnet.InvalidArgument, "en0"},
 		{"no subnet", vmnet.NetworkConfig{}, vmnet.InvalidArgument, "subnet"},
 		{"IPv6 as subnet", vmnet.NetworkConfig{Subnet: p("fd00::/64")}, vmnet.InvalidArgument, "fd00::/64"},

@@ -20,6 +20,7 @@ const gsoMaxSize = 60 << 10
 // the stack: a link endpoint whose other side is the switch's gateway port.
 type endpoint struct {
 	mtu    uint32
+	whole  bool // segments go to the guests in one piece: Offload
 	mac    tcpip.LinkAddress
 	fabric *fabric
 	policy policy
@@ -107,11 +108,12 @@ func (e *endpoint) writePacket(pkt *stack.PacketBuffer) {
 	binary.BigEndian.PutUint16(eth[12:14], uint16(pkt.NetworkProtocolNumber))
 	key := keyOf(eth[0:6])
 	gso := pkt.GSOOptions.Type == stack.GSOTCPv4 || pkt.GSOOptions.Type == stack.GSOTCPv6
-	if gso && pkt.Data().Size() > int(pkt.GSOOptions.MSS) {
+	large := gso && pkt.Data().Size() > int(pkt.GSOOptions.MSS)
+	if large && !e.whole {
 		e.writeSegments(key, &eth, pkt)
 		return
 	}
-	if pkt.Size() > int(e.mtu) {
+	if pkt.Size() > int(e.mtu) && !large || pkt.Size() > maxRun {
 		return // cannot be: the stack cuts into fragments; a buffer must not overflow
 	}
 	f := e.fabric.pool.get(vmnet.HeaderLen + pkt.Size())

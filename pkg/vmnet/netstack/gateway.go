@@ -52,7 +52,7 @@ func newGateway(cfg Config, info vmnet.NetworkInfo, s *fabric, c *counters) (*ga
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	mac := vmnet.GatewayMAC(info.Name)
 	g.link = &endpoint{
-		mtu: uint32(info.MTU), mac: tcpip.LinkAddress(mac), fabric: s,
+		mtu: uint32(info.MTU), whole: info.Offload, mac: tcpip.LinkAddress(mac), fabric: s,
 		policy: g.policy, count: c, refuse: g.refusePacket,
 	}
 	g.stack = stack.New(stack.Options{

@@ -74,6 +74,12 @@ type guest struct {
 
 func newGuest(t testing.TB, n vmnet.Network, addr string) *guest {
 	t.Helper()
+	return newGuestWith(t, n, addr, func(l *guestLink) stack.LinkEndpoint { return l })
+}
+
+// newGuestWith is newGuest with another network card around the guest's link.
+func newGuestWith(t testing.TB, n vmnet.Network, addr string, card func(*guestLink) stack.LinkEndpoint) *guest {
+	t.Helper()
 	dev := startDevice(t, n)
 	g := &guest{t: t, dev: dev, addr: netip.MustParseAddr(addr), icmp: make(chan []byte, 64)}
 	g.link = newGuestLink(dev, g.icmp)
@@ -87,7 +93,7 @@ func newGuest(t testing.TB, n vmnet.Network, addr string) *guest {
 			t.Fatalf("guest option: %s", err)
 		}
 	}
-	if err := g.stack.CreateNIC(1, ethernet.New(g.link)); err != nil {
+	if err := g.stack.CreateNIC(1, ethernet.New(card(g.link))); err != nil {
 		t.Fatalf("guest NIC: %s", err)
 	}
 	gateway, length := dev.Info().Gateway, dev.Info().Subnet.Bits()
@@ -193,14 +199,15 @@ func (g *guest) sendIP(packet []byte) {
 
 // A guestLink is the guest's network card: a device behind gVisor's Ethernet.
 type guestLink struct {
-	dev    vmnet.Device
-	icmp   chan []byte
-	d      atomic.Pointer[struct{ stack.NetworkDispatcher }]
-	bufs   [][]byte
-	sizes  []int
-	mu     sync.Mutex // guards the device's writer, and out
-	out    [][]byte
-	dropIn atomic.Bool
+	dev      vmnet.Device
+	icmp     chan []byte
+	d        atomic.Pointer[struct{ stack.NetworkDispatcher }]
+	bufs     [][]byte
+	sizes    []int
+	mu       sync.Mutex // guards the device's writer, and out
+	out      [][]byte
+	dropIn   atomic.Bool
+	received atomic.Int64 // the longest frame
 }
 
 func newGuestLink(dev vmnet.Device, icmp chan []byte) *guestLink {
@@ -220,6 +227,7 @@ func (l *guestLink) pump() {
 		}
 		for i := range n {
 			f := l.bufs[i][:l.sizes[i]]
+			l.received.Store(max(l.received.Load(), int64(len(f))))
 			if f[12] == 8 && f[13] == 0 && len(f) > 34 && f[23] == 1 || f[12] == 0x86 && len(f) > 54 && f[20] == 58 {
 				select {
 				case l.icmp <- append([]byte(nil), f[14:]...):

@@ -45,7 +45,7 @@ func open(cfg Config, info vmnet.NetworkInfo) (*Network, error) {
 		devices: make(map[*device]struct{}),
 		stop:    make(chan struct{}),
 	}
-	n.fabric = newFabric(cfg.Limits, info.Isolated, &n.count)
+	n.fabric = newFabric(cfg.Limits, info.Isolated, info.Offload, &n.count)
 	if !info.Layer2 {
 		g, err := newGateway(cfg, info, n.fabric, &n.count)
 		if err != nil {
@@ -121,6 +121,9 @@ func (n *Network) Start(ctx context.Context, cfg vmnet.Config) (vmnet.Device, er
 
 func (n *Network) deviceInfo(cfg vmnet.Config) vmnet.Info {
 	size := n.info.MTU + vmnet.HeaderLen
+	if n.info.Offload {
+		size = offloadFrame
+	}
 	// A batch's buffers should stay within 1 MiB or so, whatever the MTU.
 	batch := min(maxBatch, max(16, 1<<20/size))
 	return vmnet.Info{

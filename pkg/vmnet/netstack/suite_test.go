@@ -31,6 +31,12 @@ func TestContract(t *testing.T) {
 			})
 		})
 	}
+	t.Run("offload", func(t *testing.T) {
+		vmnettest.TestDriver(t, vmnettest.Harness{
+			Driver:  netstack.New(netstack.Config{}),
+			Network: vmnet.NetworkConfig{Name: "suite", Subnet: subnet, Offload: true},
+		})
+	})
 	t.Run("layer 2", func(t *testing.T) {
 		vmnettest.TestDriver(t, vmnettest.Harness{
 			Driver:  netstack.New(netstack.Config{}),

@@ -37,6 +37,7 @@ type port struct {
 type fabric struct {
 	limits     Limits
 	isolated   bool
+	offload    bool      // guests leave checksums to us
 	gatewayMAC macKey    // 0: no gateway
 	gateway    *endpoint // nil: no gateway
 	count      *counters
@@ -50,10 +51,11 @@ type fabric struct {
 	switched, flooded, toGateway atomic.Uint64
 }
 
-func newFabric(l Limits, isolated bool, c *counters) *fabric {
+func newFabric(l Limits, isolated, offload bool, c *counters) *fabric {
 	s := &fabric{
 		limits:   l,
 		isolated: isolated,
+		offload:  offload,
 		count:    c,
 		// The gateway floods one ARP request for each neighbour that it looks for.
 		gwFlood: rate.NewLimiter(rate.Limit(l.FloodRate), l.FloodBurst),
@@ -115,9 +117,18 @@ func (s *fabric) forward(t *table, p *port, f []byte, now time.Time) {
 			s.flush(p)
 			p.outTo = e.port
 		}
-		p.out[p.outN] = s.pool.copyOf(f)
+		p.out[p.outN] = s.copyOf(f)
 		p.outN++
 	}
+}
+
+// copyOf returns a frame of a guest for another one.
+func (s *fabric) copyOf(b []byte) *frame {
+	f := s.pool.copyOf(b)
+	if s.offload {
+		finishChecksum(f.bytes())
+	}
+	return f
 }
 
 // flush hands the collected frames to their port.
@@ -176,7 +187,7 @@ func (s *fabric) floodTo(t *table, from *port, f []byte) {
 	var one [1]*frame
 	for _, to := range t.ports {
 		if to != from {
-			one[0] = s.pool.copyOf(f)
+			one[0] = s.copyOf(f)
 			s.deliver(to, one[:])
 		}
 	}
