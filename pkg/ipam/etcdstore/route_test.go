@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ type line struct {
 	to   string // unix socket
 	wg   sync.WaitGroup
 	open chan struct{} // closed: passes no more
+	back atomic.Int64  // bytes from etcd
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -76,6 +78,9 @@ func (n *line) pass(to, from net.Conn) {
 		}
 		if err == nil {
 			_, err = to.Write(buf[:k])
+		}
+		if from.LocalAddr().Network() == "unix" {
+			n.back.Add(int64(k))
 		}
 		if err != nil {
 			_, _ = to.Close(), from.Close()
