@@ -15,8 +15,10 @@ const (
 	DefaultGrace   = 10 * time.Minute
 )
 
-// A connection that is silent is asked for a sign of life: a partition is not
-// told, and a request must not wait for a dead member as long as TCP would.
+// A connection that is silent while an answer or a watch is awaited is asked for a
+// sign of life: a partition is not told. An idle one is not: etcd takes that for an
+// attack and closes it (api/v3rpc/grpc.go, PermitWithoutStream), and the next
+// request finds out about a dead member soon enough; see route.
 const (
 	dialKeepAlive     = 10 * time.Second // gRPC's least; etcd's own is 5 s (--grpc-keepalive-min-time)
 	dialKeepAliveWait = 3 * time.Second

@@ -36,7 +36,7 @@ func (s *Store) connect(ctx context.Context) error {
 	s.client, s.dialErr = clientv3.New(clientv3.Config{
 		Endpoints: []string{endpoint}, MaxUnaryRetries: clientRetries, TLS: s.cfg.TLS, Username: s.cfg.Username, Password: s.cfg.Password,
 		DialTimeout: s.cfg.Timeout / parts, DialKeepAliveTime: dialKeepAlive, DialKeepAliveTimeout: dialKeepAliveWait,
-		PermitWithoutStream: true, MaxCallRecvMsgSize: maxAnswer, Context: s.ctx, Logger: zap.NewNop(),
+		MaxCallRecvMsgSize: maxAnswer, Context: s.ctx, Logger: zap.NewNop(),
 	})
 	s.dialed = time.Now()
 	if s.dialErr != nil {
