@@ -103,6 +103,7 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 	s, err := server.New(ctx, server.Config{
 		Dirs: dirs, Drivers: drivers, Leases: store.leases, InUse: hostPrefixes, Log: log, Version: version,
 		IdleExit: f.idleExit, OtherUsers: f.group != "", KeepSocket: kept, Limits: f.limits, Problems: append(problems, store.problems...),
+		BootpdLeases: bootpdLeases(),
 	})
 	if err != nil {
 		return err

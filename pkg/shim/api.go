@@ -139,11 +139,14 @@ type Attachment struct {
 	StreamSocketPath string   `json:"streamSocketPath"`
 	HostInterfaces   []string `json:"hostInterfaces,omitempty"`
 
-	Sandbox  string    `json:"sandbox,omitempty"`
-	Owner    uint32    `json:"owner"` // uid of the process that made it
-	Created  time.Time `json:"created"`
-	Peer     Peer      `json:"peer"`
-	Counters Counters  `json:"counters"`
+	Sandbox string    `json:"sandbox,omitempty"`
+	Owner   uint32    `json:"owner"` // uid of the process that made it
+	Created time.Time `json:"created"`
+	// Seen are addresses of a guest to which the shim gives none, at most eight and
+	// one of the system's DHCP server.
+	Seen     []SeenAddress `json:"seen,omitempty"`
+	Peer     Peer          `json:"peer"`
+	Counters Counters      `json:"counters"`
 	// Problem says why the attachment does not work: the shim could not bring it
 	// back after a restart, when an equal PUT tries again; or its sockets' files
 	// are gone. DELETE ends it.

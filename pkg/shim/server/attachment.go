@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/vmnet-cni/vmnet/internal/observe"
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
@@ -19,6 +20,7 @@ type attachment struct {
 	relay   *relay.Relay     // nil when broken
 	problem string           // why it is broken, or ""
 	net     *openNetwork     // nil when broken
+	watch   *observe.Stage   // of a guest that the shim gives no address; else nil
 	router  vmnet.Router     // of a guest with IPv6; zero when broken or not found yet
 	sockets []boundSocket
 	names   []string // in full, of the network's DNS
@@ -64,6 +66,7 @@ func (s *Server) view(a *attachment) shim.Attachment {
 	if v.Problem == "" {
 		v.Problem = a.missingSocket()
 	}
+	v.Seen = s.seen(a)
 	if a.relay != nil {
 		p, st := a.relay.Peer(), a.relay.Stats()
 		v.Peer = shim.Peer{Connected: p.Connected, Via: p.Via, Since: p.Since}

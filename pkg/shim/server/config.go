@@ -39,7 +39,10 @@ type Config struct {
 	KeepSocket bool
 	// Problems are told in Status beside those that the server finds.
 	Problems []string
-	Limits   Limits
+	// BootpdLeases is the file of macOS' DHCP server in which addresses of guests
+	// are looked up to which the shim gives none. Empty: none.
+	BootpdLeases string
+	Limits       Limits
 }
 
 // Limits bound what clients can make the shim hold. Zero means the default.

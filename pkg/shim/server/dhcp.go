@@ -22,6 +22,9 @@ func stagesOf(a *attachment) (stages []relay.Stage, err error) {
 	if a.net.names != nil {
 		answers = append(answers, stageNames)
 	}
+	if !a.rec.Addr.IsValid() && !a.rec.Addr6.IsValid() {
+		answers = append(answers, stageSeen)
+	}
 	return makeStages(a, append([]stageMaker{guardStage}, answers...))
 }
 

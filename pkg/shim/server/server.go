@@ -34,6 +34,7 @@ type Server struct {
 	choosing ctxLock       // one choice of a subnet at a time
 	unlock   func()        // gives the state directory back
 	threads  relay.Threads // of relays whose guests are busy
+	bootpd   bootpdCache
 
 	unconfirmed bool // the lease store was away at the start; set by restore only
 
