@@ -22,7 +22,8 @@ func Inherited(fd uintptr) (*os.File, error) {
 	return os.NewFile(fd, fmt.Sprintf("frames:fd%d", fd)), nil
 }
 
-// Kind returns the kind of frame fd that f is: KindDgram, KindStream or KindTap.
+// Kind returns the kind of frame fd that f is: KindDgram, KindStream or KindTap, or
+// KindNetNS.
 // f stays the caller's.
 func Kind(f *os.File) (kind string, err error) {
 	raw, err := f.SyscallConn()
@@ -40,6 +41,9 @@ func kindOf(fd int) (string, error) {
 	if errors.Is(err, unix.ENOTSOCK) {
 		if isTap(fd) {
 			return KindTap, nil
+		}
+		if isNetNS(fd) {
+			return KindNetNS, nil
 		}
 		return "", errors.New("neither a socket nor a tap interface")
 	}

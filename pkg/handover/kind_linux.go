@@ -18,3 +18,13 @@ func isTap(fd int) bool {
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TUNGETIFF, uintptr(unsafe.Pointer(&req)))
 	return errno == 0 && req.flags&unix.IFF_TAP != 0
 }
+
+// isNetNS reports whether fd is a network namespace (ioctl_nsfs(2)).
+func isNetNS(fd int) bool {
+	var st unix.Statfs_t
+	if unix.Fstatfs(fd, &st) != nil || st.Type != unix.NSFS_MAGIC {
+		return false
+	}
+	typ, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
+	return err == nil && typ == unix.CLONE_NEWNET
+}

@@ -26,6 +26,9 @@ const (
 	KindDgram  = "dgram"  // SOCK_DGRAM, one frame a datagram
 	KindStream = "stream" // SOCK_STREAM, a 4-byte big-endian length before each frame
 	KindTap    = "tap"    // the fd of a tap interface
+	// KindNetNS is no frame fd but a network namespace, in which the receiver makes
+	// the interface: for the shim, whose driver can.
+	KindNetNS = "netns"
 )
 
 // ErrProtocol is wrapped by the errors that say that the other side did not keep
@@ -49,7 +52,7 @@ type Message struct {
 	ContainerID string `json:"containerID"`
 	IfName      string `json:"ifname"`
 
-	Kind         string `json:"kind"`         // KindDgram, KindStream or KindTap
+	Kind         string `json:"kind"`         // KindDgram, KindStream, KindTap or KindNetNS
 	MAC          string `json:"mac"`          // which the guest must use
 	MTU          int    `json:"mtu"`          // bytes of an IP packet
 	MaxFrameSize int    `json:"maxFrameSize"` // bytes of a frame, Ethernet header included
@@ -81,7 +84,7 @@ func (m *Message) Validate() error {
 		}
 	}
 	switch m.Kind {
-	case KindDgram, KindStream, KindTap:
+	case KindDgram, KindStream, KindTap, KindNetNS:
 	default:
 		return fmt.Errorf("%w: kind %q: want %s, %s or %s", ErrProtocol, m.Kind, KindDgram, KindStream, KindTap)
 	}

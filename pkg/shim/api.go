@@ -174,12 +174,15 @@ type Route struct {
 // Peer is the guest's side of an attachment.
 type Peer struct {
 	Connected bool      `json:"connected"`
-	Via       string    `json:"via,omitempty"` // "fd", "dgram", "stream" or ViaTap
+	Via       string    `json:"via,omitempty"` // "fd", "dgram", "stream", ViaTap or ViaNetNS
 	Since     time.Time `json:"since,omitzero"`
 }
 
-// ViaTap is Peer.Via of a tap in a network namespace.
-const ViaTap = "tap"
+// Values of Peer.Via of guests in network namespaces.
+const (
+	ViaTap   = "tap"   // a tap there, whose frames the shim moves
+	ViaNetNS = "netns" // a link there, whose frames the driver's kernel moves
+)
 
 // Counters are those of an attachment since the shim took it up.
 type Counters struct {

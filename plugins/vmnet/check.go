@@ -84,10 +84,10 @@ func compare(a shim.Attachment, givesAddresses bool, prev *types100.Result, ours
 	}
 	// A tuning plugin may have given another MAC or MTU to a link in a namespace;
 	// it is what the result says that counts there.
-	if mac, err := net.ParseMAC(ours.Mac); a.Peer.Via != shim.ViaTap && (err != nil || mac.String() != a.MAC) {
+	if mac, err := net.ParseMAC(ours.Mac); !inNamespace(a) && (err != nil || mac.String() != a.MAC) {
 		differs("mac", show(ours.Mac), show(a.MAC))
 	}
-	if ours.Mtu != 0 && ours.Mtu != a.MTU && a.Peer.Via != shim.ViaTap {
+	if ours.Mtu != 0 && ours.Mtu != a.MTU && !inNamespace(a) {
 		differs("mtu", ours.Mtu, a.MTU)
 	}
 	if have, want := addressesOf(a), addressesIn(prev, ours); givesAddresses && !sameAddresses(a, have, want) {
@@ -114,6 +114,11 @@ func compare(a shim.Attachment, givesAddresses bool, prev *types100.Result, ours
 		}
 	}
 	return drift
+}
+
+// inNamespace reports whether the guest is the kernel, in a network namespace.
+func inNamespace(a shim.Attachment) bool {
+	return a.Peer.Via == shim.ViaTap || a.Peer.Via == shim.ViaNetNS
 }
 
 // compareWanted lists what the runtime asked for, and says again now, and the

@@ -23,6 +23,9 @@ import (
 // namespace; when plumb fails and the attachment is deleted, nothing is left.
 func plumb(ctx context.Context, client *shim.Client, a shim.Attachment, ns *os.File, routes []*types.Route) error {
 	if a.Driver == shim.DriverTap {
+		if err := within(ns, func() error { return absent(a.IfName) }); err != nil {
+			return err
+		}
 		if err := client.Give(ctx, a, ns); err != nil {
 			return fmt.Errorf("plug into CNI_NETNS: %w", err)
 		}
@@ -47,12 +50,8 @@ func plumb(ctx context.Context, client *shim.Client, a shim.Attachment, ns *os.F
 // newTap makes a tap in the calling thread's namespace. It is there as long as the
 // file is open somewhere.
 func newTap(name string) (*os.File, error) {
-	_, err := netlink.LinkByName(name)
-	if err == nil {
-		return nil, errorf(codeConflict, "interface %q is in CNI_NETNS already: want another CNI_IFNAME", name)
-	}
-	if !errors.As(err, new(netlink.LinkNotFoundError)) {
-		return nil, fmt.Errorf("look for interface %s: %w", name, err)
+	if err := absent(name); err != nil {
+		return nil, err
 	}
 	const device = "/dev/net/tun"
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -68,6 +67,18 @@ func newTap(name string) (*os.File, error) {
 		return nil, fmt.Errorf("make tap %s: %w", name, errors.Join(err, unix.Close(fd)))
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// absent refuses a name that an interface of the calling thread's namespace has.
+func absent(name string) error {
+	_, err := netlink.LinkByName(name)
+	switch {
+	case err == nil:
+		return errorf(codeConflict, "interface %q is in CNI_NETNS already: want another CNI_IFNAME", name)
+	case errors.As(err, new(netlink.LinkNotFoundError)):
+		return nil
+	}
+	return fmt.Errorf("look for interface %s: %w", name, err)
 }
 
 // configure gives the link of the attachment, in the calling thread's namespace,
@@ -200,8 +211,8 @@ func checkLink(ns *os.File, name string, a shim.Attachment, res *types100.Result
 		drift, err = compareLink(link, a, res, ours)
 		return err
 	})
-	if a.Driver != shim.DriverTap && a.Peer.Via != shim.ViaTap {
-		drift = append(drift, fmt.Sprintf("interface %s: the shim does not have its tap: no frame moves", name))
+	if !inNamespace(a) {
+		drift = append(drift, fmt.Sprintf("interface %s: the shim does not have its other end: no frame moves", name))
 	}
 	return drift, err
 }

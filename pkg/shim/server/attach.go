@@ -121,6 +121,9 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err := startInterface(ctx, a); err != nil {
 		return err
 	}
+	if err := replug(ctx, a); err != nil {
+		return err
+	}
 	if err := s.startRelay(a); err != nil {
 		return err
 	}

@@ -70,6 +70,9 @@ func (s *Server) view(a *attachment) shim.Attachment {
 	if a.relay != nil {
 		p, st := a.relay.Peer(), a.relay.Stats()
 		v.Peer = shim.Peer{Connected: p.Connected, Via: p.Via, Since: p.Since}
+		if r.Plugged != 0 {
+			v.Peer = shim.Peer{Connected: true, Via: shim.ViaNetNS}
+		}
 		v.Counters = shim.Counters{FromGuest: shim.Direction(st.FromGuest), ToGuest: shim.Direction(st.ToGuest), Answered: st.Answered}
 	}
 	return v

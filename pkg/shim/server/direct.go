@@ -24,12 +24,12 @@ func (a *attachment) offload() bool {
 // setRules has the kernel do what the relay does for others: guard, limits, and
 // that the guest's requests for an address come to the same servers.
 func setRules(ctx context.Context, a *attachment) error {
-	if !a.direct() {
+	if !a.direct() && a.rec.Plugged == 0 {
 		return nil
 	}
 	ruler, ok := a.dev.(vmnet.Ruler)
 	if !ok {
-		return unsupported("frames", shim.FramesTap, fmt.Sprintf("driver %s has no taps", a.rec.Granted.Driver))
+		return unsupported("frames", a.rec.Request.Frames, fmt.Sprintf("driver %s has no rules in the kernel", a.rec.Granted.Driver))
 	}
 	b := a.rec.Request.Bandwidth
 	r := vmnet.Rules{

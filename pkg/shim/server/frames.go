@@ -49,7 +49,7 @@ func (s *Server) postFrames(w http.ResponseWriter, r *http.Request, who caller) 
 	case take && a.direct():
 		return unsupported("Upgrade", shim.UpgradeGive, "the guest of this attachment has its tap")
 	case take:
-		return s.takeFrames(w, r, a)
+		return s.takeFrames(w, r, a, who)
 	case a.direct():
 		return s.giveTap(w, r, a)
 	}

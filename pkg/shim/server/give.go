@@ -21,14 +21,14 @@ const giveTime = 5 * time.Second
 
 // takeFrames takes a frame fd from the caller and makes it the attachment's peer.
 // The one before stays in use until then. The caller holds the key's lock.
-func (s *Server) takeFrames(w http.ResponseWriter, r *http.Request, a *attachment) error {
+func (s *Server) takeFrames(w http.ResponseWriter, r *http.Request, a *attachment, who caller) error {
 	conn, err := hijack(w)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	// From here on the answer is begun: errors go to the log.
-	if err := s.receiveFrames(r.Context(), conn, a); err != nil {
+	if err := s.receiveFrames(r.Context(), conn, a, who); err != nil {
 		s.logOf(a.rec.Key).WithError(err).Warn("frame fd not taken")
 	}
 	return nil
@@ -36,7 +36,7 @@ func (s *Server) takeFrames(w http.ResponseWriter, r *http.Request, a *attachmen
 
 // receiveFrames switches protocols and runs the exchange of package handover, with
 // the caller as giver.
-func (s *Server) receiveFrames(ctx context.Context, hijacked any, a *attachment) error {
+func (s *Server) receiveFrames(ctx context.Context, hijacked any, a *attachment, who caller) error {
 	conn, err := unixConn(hijacked)
 	if err != nil {
 		return err
@@ -51,9 +51,12 @@ func (s *Server) receiveFrames(ctx context.Context, hijacked any, a *attachment)
 		return err
 	}
 	refusal := a.refuseFrames(m)
-	if refusal == nil {
+	switch {
+	case refusal == nil && m.Kind == handover.KindNetNS:
+		refusal = errors.Join(s.plugFirst(ctx, a, f, who), f.Close())
+	case refusal == nil:
 		refusal = a.attachFrames(f, m.Kind)
-	} else {
+	default:
 		refusal = errors.Join(refusal, f.Close())
 	}
 	return errors.Join(refusal, handover.Answer(ctx, conn, refusal))

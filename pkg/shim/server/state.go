@@ -35,7 +35,10 @@ type attachmentRecord struct {
 	Owner   uint32             `json:"owner"`
 	Created time.Time          `json:"created"`
 	Request shim.AttachRequest `json:"request"` // normalized
-	Granted shim.NetworkSpec   `json:"granted"` // the network as it was opened
+	// Plugged is the inode of the network namespace in which the driver made the
+	// guest's end, Request.Sandbox; 0: it made none.
+	Plugged uint64           `json:"plugged,omitempty"`
+	Granted shim.NetworkSpec `json:"granted"` // the network as it was opened
 }
 
 func (r *attachmentRecord) valid() error {
