@@ -100,6 +100,11 @@ func TestServeEtcd(t *testing.T) {
 	if _, table, _ := one.run("leases"); !strings.Contains(table, "MACHINE") || !strings.Contains(table, "m1") {
 		t.Errorf("table:\n%s", table)
 	}
+	c := shim.NewClient(one.dirs.ShimSocket())
+	defer c.Close()
+	if _, err := c.Attach(t.Context(), "open", "c", "eth0", shim.AttachRequest{}); shim.CodeOf(err) != shim.CodeInvalid || !strings.Contains(err.Error(), "network.subnet") {
+		t.Errorf("a network without a subnet: %v", err)
+	}
 	testWrongEtcdFlags(t, flags)
 }
 

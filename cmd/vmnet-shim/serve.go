@@ -101,7 +101,7 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 	}
 	defer func() { err = errors.Join(err, store.leases.Close()) }()
 	s, err := server.New(ctx, server.Config{
-		Dirs: dirs, Drivers: drivers, Leases: store.leases, InUse: hostPrefixes, Log: log, Version: version,
+		Dirs: dirs, Drivers: drivers, Leases: store.leases, SharedLeases: f.store.kind == "etcd", InUse: hostPrefixes, Log: log, Version: version,
 		IdleExit: f.idleExit, OtherUsers: f.group != "", KeepSocket: kept, Limits: f.limits, Problems: append(problems, store.problems...),
 		BootpdLeases: bootpdLeases(),
 	})

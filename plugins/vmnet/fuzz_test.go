@@ -24,6 +24,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte(conf(f, "/s", map[string]any{"prevResult": raw(goodPrev), "cni.dev/valid-attachments": raw(`[{"containerID":"a","ifname":"b"}]`)})), ";")
 	f.Add([]byte(conf(f, "/s", runtimeConfig(`{"portMappings":[{"HostPort":8080,"ContainerPort":80,"Protocol":"UDP","HostIP":"127.0.0.1"}],
 		"bandwidth":{"IngressRate":1,"EgressBurst":4294967295},"aliases":{"shared":["a"]}}`))), "")
+	f.Add([]byte(conf(f, "/s", map[string]any{"ipam": raw(`{"stickyKey":"a","quarantine":"1h","whenFull":"refuse"}`)})), "K8S_POD_NAMESPACE=n;K8S_POD_NAME=p")
+	f.Add([]byte(conf(f, "/s", map[string]any{"args": raw(`{"cni":{"labels":[{"key":"vmnet.sticky-key","value":"x"},{"key":5}],"K8S_POD_NAME":1}}`)})), "")
 	f.Fuzz(func(t *testing.T, stdin []byte, args string) {
 		c, err := parseAll(stdin, args)
 		if err != nil {

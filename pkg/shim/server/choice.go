@@ -33,6 +33,8 @@ func (s *Server) choose(ctx context.Context, asked shim.NetworkSpec, granted *sh
 	}
 	if need4 && last.Subnet.IsValid() {
 		want.Subnet, want.Gateway = last.Subnet, last.Gateway
+	} else if need4 && s.cfg.SharedLeases && want.IPAM == shim.IPAMBuiltin {
+		return want, shim.Invalidf("network.subnet", "", "want one: machines that share their leases would each choose for themselves")
 	} else if need4 {
 		subnet, err := s.chooseSubnet(ctx)
 		if err != nil {

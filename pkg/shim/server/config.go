@@ -21,6 +21,9 @@ type Config struct {
 	Drivers map[string]vmnet.Driver
 	// Leases gives addresses. Required; the caller closes it, after Serve.
 	Leases *ipam.Allocator
+	// SharedLeases says that other machines' shims use the same store. Networks
+	// then have to name their subnet, since each would choose another.
+	SharedLeases bool
 	// InUse tells which addresses and routes the host has, for the choice of a
 	// subnet. Nil: none.
 	InUse func(context.Context) ([]netip.Prefix, error)
