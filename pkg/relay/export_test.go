@@ -3,6 +3,8 @@ package relay
 import (
 	"net"
 	"os"
+	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,3 +20,34 @@ func NewPlainDatagramPort(f *os.File, maxFrame int) (Port, error) {
 
 // ListenPlainDatagram is ListenDatagram with the portable system calls.
 func (r *Relay) ListenPlainDatagram(c *net.UnixConn) error { return r.listenDatagram(c, true) }
+
+// Calls counts system calls of a datagram port.
+type Calls struct{ Receives, Sends atomic.Int64 }
+
+// CountCalls counts those of p from now on; nobody may use p yet.
+func CountCalls(p Port) *Calls {
+	c, d := new(Calls), p.(*dgramPort)
+	d.in.io = countingReceiver{d.in.io, c}
+	d.out.io = countingSender{d.out.io, c}
+	return c
+}
+
+type countingReceiver struct {
+	receiver
+	c *Calls
+}
+
+func (r countingReceiver) recv(fd int, bufs [][]byte, got []received, wait bool) (int, syscall.Errno) {
+	r.c.Receives.Add(1)
+	return r.receiver.recv(fd, bufs, got, wait)
+}
+
+type countingSender struct {
+	sender
+	c *Calls
+}
+
+func (s countingSender) send(fd int, frames [][]byte, to *rawAddr, wait bool) (int, syscall.Errno) {
+	s.c.Sends.Add(1)
+	return s.sender.send(fd, frames, to, wait)
+}

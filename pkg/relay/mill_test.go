@@ -18,6 +18,9 @@ type mill struct {
 	size int
 	due  atomic.Int64 // frames still to be read
 	got  atomic.Int64 // frames written
+
+	reads, writes atomic.Int64 // calls
+
 	kick chan struct{}
 	quit chan struct{}
 	once sync.Once
@@ -36,6 +39,7 @@ func (m *mill) Info() vmnet.Info {
 }
 
 func (m *mill) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
+	m.reads.Add(1)
 	n := int(min(m.due.Load(), int64(len(bufs))))
 	if n == 0 {
 		return 0, vmnet.ErrNoPackets
@@ -48,6 +52,7 @@ func (m *mill) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 }
 
 func (m *mill) WriteBatch(frames [][]byte) (int, error) {
+	m.writes.Add(1)
 	m.got.Add(int64(len(frames)))
 	return len(frames), nil
 }

@@ -30,8 +30,8 @@ type sender interface {
 }
 
 // plainIO is receiver and sender with one system call for each datagram, for
-// systems without more. recvmmsg and sendmmsg have their own (mmsg_linux.go);
-// macOS's recvmsg_x and sendmsg_x fit beside them. An object serves one
+// systems without more: recvmmsg and sendmmsg have their own (mmsg_linux.go), and so
+// have recvmsg_x and sendmsg_x of macOS (msgx_darwin.go). An object serves one
 // direction of one goroutine at a time.
 type plainIO struct {
 	names bool

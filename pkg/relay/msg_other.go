@@ -9,7 +9,3 @@ const sendFlags = unix.MSG_DONTWAIT
 
 // hungUp are the events of poll(2) by which a stream's peer is known to be gone.
 const hungUp = unix.POLLHUP | unix.POLLERR
-
-func newReceiver(_ int, names, _ bool) receiver { return &plainIO{names: names} }
-
-func newSender(int, bool) sender { return &plainIO{} }
