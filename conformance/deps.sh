@@ -55,6 +55,21 @@ fetch_containerd() {
   rm -rf "$tmp"
 }
 
+# DHCP clients whose habits the tests look at, with the libraries that a small
+# Debian lacks: installed, dhcpcd and systemd-networkd would be services of this
+# machine (VMNET_CLIENTS_DIR).
+fetch_clients() {
+  local tmp dir=${VMNET_CLIENTS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmnet/clients}
+  [ -x "$dir/sbin/dhclient" ] && [ -x "$dir/usr/sbin/dhcpcd" ] && [ -x "$dir/lib/systemd/systemd-networkd" ] && return 0
+  tmp=$(mktemp -d)
+  if (cd "$tmp" && apt-get download -q isc-dhcp-client dhcpcd-base systemd libsystemd-shared libip4tc2 libkmod2 libseccomp2 >/dev/null && mkdir -p "$dir" && for p in ./*.deb; do dpkg -x "$p" "$dir"; done); then
+    echo "deps: DHCP clients are in $dir"
+  else
+    echo "deps: DHCP clients: cannot be fetched; the tests with them are left out" >&2
+  fi
+  rm -rf "$tmp"
+}
+
 case "$(uname -s)" in
 Linux)
   if ! command -v apt-get >/dev/null; then
@@ -72,7 +87,7 @@ Linux)
     apt-get update -q >/dev/null
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >/dev/null
   fi
-  [ "${1:-all}" = vm ] || { fetch_etcd; fetch_containerd; }
+  [ "${1:-all}" = vm ] || { fetch_etcd; fetch_containerd; fetch_clients; }
   [ "$(uname -m)" = x86_64 ] || { echo "deps: the real guest is x86-64 only so far; left out" >&2; exit 0; }
   fetch_kernel
   ;;

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/internal/require"
-	"github.com/vmnet-cni/vmnet/pkg/dhcp"
+	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
 // script is what udhcpc runs: it writes what it was told, then sets the address,
@@ -73,7 +73,7 @@ func TestIntegrationUDHCPC(t *testing.T) {
 func TestIntegrationDhclient(t *testing.T) {
 	require.NetNS(t)
 	require.Tool(t, "busybox")
-	dhclient := require.Tool(t, "dhclient")
+	dhclient := clientTool(t, "dhclient")
 	r := newResponder(t, fullConfig())
 	_, out := startClient(t, r, dhclientScript, func(path string) []string {
 		dir := filepath.Dir(path)
@@ -106,7 +106,7 @@ request subnet-mask, broadcast-address, time-offset, routers, domain-name, domai
 func TestIntegrationDhcpcd(t *testing.T) {
 	require.NetNS(t)
 	require.Tool(t, "busybox")
-	dhcpcd := require.Tool(t, "dhcpcd")
+	dhcpcd := clientTool(t, "dhcpcd")
 	r := newResponder(t, fullConfig())
 	_, out := startClient(t, r, dhcpcdScript, func(path string) []string {
 		conf := filepath.Join(filepath.Dir(path), "dhcpcd.conf")
@@ -129,7 +129,14 @@ mtu=$new_interface_mtu lease=$new_dhcp_lease_time serverid=$new_dhcp_server_iden
 // startClient starts a client on a tap in a network namespace of its own, with
 // the responder at the other end of the tap, until the test ends. args gets the
 // path of the script, which writes what it is told to out.
-func startClient(t *testing.T, r *dhcp.Responder, script string, args func(path string) []string) (client *exec.Cmd, out string) {
+func startClient(t *testing.T, r relay.Stage, script string, args func(path string) []string) (client *exec.Cmd, out string) {
+	t.Helper()
+	return startClientOn(t, []relay.Stage{r}, nil, script, args)
+}
+
+// startClientOn is startClient with several stages, and with prepare run in the
+// client's namespaces before there is a tap.
+func startClientOn(t *testing.T, stages []relay.Stage, prepare func() error, script string, args func(path string) []string) (client *exec.Cmd, out string) {
 	t.Helper()
 	dir := t.TempDir()
 	path, out := filepath.Join(dir, "script"), filepath.Join(dir, "out")
@@ -139,6 +146,11 @@ func startClient(t *testing.T, r *dhcp.Responder, script string, args func(path 
 	argv := args(path)
 	var tap *os.File
 	err := inNewNetNS(func() (err error) {
+		if prepare != nil {
+			if err := prepare(); err != nil {
+				return err
+			}
+		}
 		if tap, err = openTap("tap0"); err != nil {
 			return err
 		}
@@ -149,6 +161,9 @@ func startClient(t *testing.T, r *dhcp.Responder, script string, args func(path 
 		}
 		client = exec.Command(argv[0], argv[1:]...)
 		client.Env = append(os.Environ(), "OUT="+out)
+		if prepare != nil { // whatever processes it makes end with the first
+			client.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+		}
 		if err = client.Start(); err != nil {
 			return errors.Join(err, tap.Close())
 		}
@@ -157,7 +172,7 @@ func startClient(t *testing.T, r *dhcp.Responder, script string, args func(path 
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := serve(t, tap, r)
+	stop := serve(t, tap, stages)
 	t.Cleanup(func() {
 		_ = client.Process.Kill() // it may have ended
 		_ = client.Wait()
@@ -216,7 +231,7 @@ func openTap(name string) (*os.File, error) {
 
 // serve answers the frames of the tap until the function that it returns is
 // called, which closes the tap.
-func serve(t *testing.T, tap *os.File, r *dhcp.Responder) (stop func()) {
+func serve(t *testing.T, tap *os.File, stages []relay.Stage) (stop func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		buf := make([]byte, 65536)
@@ -228,11 +243,13 @@ func serve(t *testing.T, tap *os.File, r *dhcp.Responder) (stop func()) {
 			if n < 14 {
 				continue
 			}
-			r.FromGuest(buf[:n], func(f []byte) {
-				if _, err := tap.Write(f); err != nil {
-					t.Error(err)
-				}
-			})
+			for _, r := range stages {
+				r.FromGuest(buf[:n], func(f []byte) {
+					if _, err := tap.Write(f); err != nil && !errors.Is(err, syscall.EIO) && !errors.Is(err, os.ErrClosed) {
+						t.Error(err) // EIO: the client took the link down
+					}
+				})
+			}
 		}
 	})
 	return func() {
