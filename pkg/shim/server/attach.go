@@ -40,6 +40,9 @@ func (s *Server) attach(ctx context.Context, k ipam.Key, req shim.AttachRequest,
 	if a != nil {
 		return s.again(ctx, a, req, who)
 	}
+	if err := s.headroom(k); err != nil {
+		return nil, false, err
+	}
 	if err := s.reserve(k, who.uid); err != nil {
 		return nil, false, err
 	}

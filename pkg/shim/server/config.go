@@ -62,6 +62,9 @@ type Limits struct {
 	// user that is neither root nor the shim's own has a quarter of them; more are
 	// closed.
 	Connections int
+	// Memory is how much the process may have in bytes when another attachment is
+	// made; beyond it there is no other. Zero: no such limit.
+	Memory int64
 	// Operation bounds the time of one request, and of bringing one attachment
 	// back. 60 s.
 	Operation time.Duration

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"syscall"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
@@ -188,8 +189,10 @@ func toError(err error) *shim.Error {
 	switch {
 	case errors.Is(err, ipam.ErrUnavailable):
 		return &shim.Error{Code: shim.CodeUnavailable, Key: shim.KeyIPAM, Message: text}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, vmnet.ServiceBusy):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, vmnet.ServiceBusy), errors.Is(err, syscall.EROFS):
 		code = shim.CodeUnavailable
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
+		code = shim.CodeExhausted
 	case errors.Is(err, vmnet.ErrLimit):
 		code = shim.CodeExhausted
 	case errors.Is(err, errors.ErrUnsupported):

@@ -28,6 +28,10 @@ func playShim() int {
 		return 1
 	}
 	cfg := config(d)
+	if err := breakMachine(d, &cfg.Limits); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if os.Getenv(framework.LibraryEnv) != "" {
 		if cfg.Drivers[shim.DriverVmnet], err = framework.New(framework.Config{}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -44,6 +48,12 @@ func playShim() int {
 
 // spawn starts a shim in a process of its own.
 func spawn(t *testing.T, d shim.Dirs, env ...string) *exec.Cmd {
+	t.Helper()
+	return spawnIn(t, d, nil, env...)
+}
+
+// spawnIn is spawn with surroundings of its own.
+func spawnIn(t *testing.T, d shim.Dirs, attr *syscall.SysProcAttr, env ...string) *exec.Cmd {
 	t.Helper()
 	l, err := shim.Listen(t.Context(), d.ShimSocket())
 	if err != nil {
@@ -63,6 +73,7 @@ func spawn(t *testing.T, d shim.Dirs, env ...string) *exec.Cmd {
 	cmd.Env = append(append(os.Environ(), roleEnv+"=serve", "VMNET_RUNTIME_DIR="+d.Runtime, "VMNET_STATE_DIR="+d.State), env...)
 	cmd.ExtraFiles = []*os.File{f}
 	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = attr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
