@@ -18,9 +18,9 @@ import (
 // that cannot be loaded is told in problems and harms nothing else.
 //
 // The state directory tells what a shim made in the system from what others made.
-func newDrivers(dirs shim.Dirs, log logrus.FieldLogger) (drivers map[string]vmnet.Driver, problems []string) {
+func newDrivers(dirs shim.Dirs, log logrus.FieldLogger, guest netstack.Limits) (drivers map[string]vmnet.Driver, problems []string) {
 	drivers = map[string]vmnet.Driver{
-		shim.DriverNetstack: netstack.New(netstack.Config{Log: log.WithField("driver", shim.DriverNetstack).Debugf}),
+		shim.DriverNetstack: netstack.New(netstack.Config{Limits: guest, Log: log.WithField("driver", shim.DriverNetstack).Debugf}),
 	}
 	if runtime.GOOS == "linux" {
 		drivers[shim.DriverTap] = tap.New(tap.Config{Owner: dirs.State, Log: log.WithField("driver", shim.DriverTap).Infof})

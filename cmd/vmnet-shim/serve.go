@@ -27,7 +27,7 @@ type serveFlags struct {
 	group    string
 	logLevel string
 	idleExit time.Duration
-	limits   server.Limits
+	limits   limitFlags
 	store    storeFlags
 }
 
@@ -53,10 +53,7 @@ brings them back.`,
 	fl.StringVar(&f.group, "group", "", "root only: let the members of this group use the shim; they see what is theirs")
 	fl.StringVar(&f.logLevel, "log-level", "info", "how much goes to stderr: error, warn, info or debug")
 	fl.DurationVar(&f.idleExit, "idle-exit", 0, "leave after so long without attachments and requests; 0: never")
-	fl.IntVar(&f.limits.Attachments, "max-attachments", 1024, "most attachments at once")
-	fl.IntVar(&f.limits.UserAttachments, "max-user-attachments", 0, "most attachments of each user but root and the shim's own; 0: a quarter of all")
-	fl.IntVar(&f.limits.Networks, "max-networks", 256, "most networks at once")
-	fl.IntVar(&f.limits.Connections, "max-connections", 256, "most connections to the API at once; more wait")
+	f.limits.register(fl)
 	f.store.register(fl)
 	return cmd
 }
@@ -75,6 +72,9 @@ func newLog(cmd *cobra.Command, level string) (*logrus.Logger, error) {
 
 func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) {
 	raiseProcs()
+	if err := f.limits.apply(); err != nil {
+		return err
+	}
 	// Every socket and file is private until it is given to somebody.
 	unix.Umask(0o077)
 	if err := closeInherited(f.listenFD); err != nil {
@@ -94,7 +94,7 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 		return err
 	}
 	defer l.Close() // after Serve it is closed already
-	drivers, problems := newDrivers(dirs, log)
+	drivers, problems := newDrivers(dirs, log, f.limits.guest)
 	store, err := f.store.open(dirs, log)
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 	defer func() { err = errors.Join(err, store.leases.Close()) }()
 	s, err := server.New(ctx, server.Config{
 		Dirs: dirs, Drivers: drivers, Leases: store.leases, SharedLeases: f.store.kind == "etcd", InUse: hostPrefixes, Log: log, Version: version,
-		IdleExit: f.idleExit, OtherUsers: f.group != "", KeepSocket: kept, Limits: f.limits, Problems: append(problems, store.problems...),
+		IdleExit: f.idleExit, OtherUsers: f.group != "", KeepSocket: kept, Limits: f.limits.Limits, Problems: append(problems, store.problems...),
 		BootpdLeases: bootpdLeases(),
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // Every test that SECURITY.md and docs/operate.md name is there.
 func TestNamedTestsExist(t *testing.T) {
 	named := regexp.MustCompile("`([a-z][\\w./-]*) ((?:Test|Fuzz)\\w+)`")
-	for _, page := range []string{"SECURITY.md"} {
+	for _, page := range []string{"SECURITY.md", "docs/operate.md"} {
 		text, err := os.ReadFile(filepath.Join("../..", page))
 		if err != nil {
 			t.Fatal(err)

@@ -43,7 +43,7 @@ func openFiles() (used, limit int) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
 		return 0, 0
 	}
-	limit = int(min(uint64(r.Cur), 1<<30))
+	limit = int(min(r.Cur, 1<<30))
 	f, err := os.Open("/")
 	if err != nil {
 		return limit, limit
