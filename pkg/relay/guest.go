@@ -84,6 +84,7 @@ func (r *Relay) upBatch(who *peer, frames [][]byte) {
 		return
 	}
 	u.link = who.link
+	r.show(false, frames)
 	for len(frames) > 0 {
 		n := min(len(frames), cap(u.pass))
 		u.pass = u.pass[:0]
@@ -132,6 +133,7 @@ func (r *Relay) answer(u *upward, frame []byte) {
 	}
 	u.one[0] = frame
 	n, err := u.link.WriteBatch(u.one[:])
+	r.show(true, u.one[:n])
 	r.toGuest.passed(u.one[:n])
 	r.answered.Add(uint64(n))
 	if n == 0 {

@@ -74,6 +74,7 @@ func (r *Relay) take(wanted bool) (int, error) {
 func (r *Relay) deliver(p *peer, frames [][]byte) {
 	for len(frames) > 0 {
 		n, err := p.link.WriteBatch(frames)
+		r.show(true, frames[:n])
 		r.toGuest.passed(frames[:n])
 		frames = frames[n:]
 		if len(frames) == 0 {

@@ -89,6 +89,7 @@ type Relay struct {
 	answered, refused  atomic.Uint64
 
 	peer    atomic.Pointer[peer]
+	tees    atomic.Pointer[[]Tee] // nil: none; changed under mu
 	closing atomic.Bool
 	down    downward // used by the handler only
 	up      upward
