@@ -209,8 +209,10 @@ func (s *Server) startRelay(a *attachment) error {
 		}
 		if e.Connected {
 			log.Info("guest connected")
+			s.tell(a.rec.Key, a.rec.Owner, shim.EventGuest, "via", e.Via)
 		} else {
 			log.Info("guest gone")
+			s.tell(a.rec.Key, a.rec.Owner, shim.EventGuestGone, "via", e.Via, "error", errorText(e.Err))
 		}
 	}})
 	if err != nil {

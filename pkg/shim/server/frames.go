@@ -80,6 +80,7 @@ func (s *Server) giveFrames(w http.ResponseWriter, r *http.Request, a *attachmen
 		return nil
 	}
 	a.relay.Attach(port, "fd")
+	s.tell(a.rec.Key, a.rec.Owner, shim.EventHandedOver, "kind", a.rec.Request.Frames)
 	return nil
 }
 

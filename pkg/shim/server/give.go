@@ -59,6 +59,9 @@ func (s *Server) receiveFrames(ctx context.Context, hijacked any, a *attachment,
 	default:
 		refusal = errors.Join(refusal, f.Close())
 	}
+	if refusal == nil {
+		s.tell(a.rec.Key, a.rec.Owner, shim.EventHandedOver, "kind", m.Kind, "from", "client")
+	}
 	return errors.Join(refusal, handover.Answer(ctx, conn, refusal))
 }
 

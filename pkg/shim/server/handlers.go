@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -108,6 +109,7 @@ func (s *Server) putAttachment(w http.ResponseWriter, r *http.Request, who calle
 	}
 	s.logOf(k).WithField("mac", a.rec.MAC).WithField("addr", texts(a.rec.addrs())).
 		WithField("took", time.Since(start).Round(time.Microsecond).String()).Info("attached")
+	s.tell(k, a.rec.Owner, shim.EventAttached, "mac", a.rec.MAC, "addr", texts(a.rec.addrs()), "driver", a.rec.Granted.Driver)
 	return writeJSONBody(w, http.StatusCreated, s.view(a))
 }
 
@@ -117,12 +119,17 @@ func (s *Server) deleteAttachment(w http.ResponseWriter, r *http.Request, who ca
 		return err
 	}
 	start := time.Now()
+	owner := who.uid
+	if a := s.find(who, k); a != nil {
+		owner = a.rec.Owner
+	}
 	deleted, err := s.detach(r.Context(), k, who)
 	if err != nil {
 		return err
 	}
 	if deleted {
 		s.logOf(k).WithField("took", time.Since(start).Round(time.Microsecond).String()).Info("detached")
+		s.tell(k, owner, shim.EventDetached)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -143,20 +150,10 @@ func (s *Server) postGC(w http.ResponseWriter, r *http.Request, who caller) erro
 	deleted, err := s.gc(r.Context(), name, req.Valid, who)
 	for _, d := range deleted {
 		s.cfg.Log.WithField("network", name).WithField("containerID", d.ContainerID).WithField("ifname", d.IfName).Info("detached by gc")
+		s.tell(ipam.Key{Network: name, ContainerID: d.ContainerID, IfName: d.IfName}, who.uid, shim.EventDetached, "by", "gc")
 	}
 	if err != nil {
 		return err
 	}
 	return writeJSONBody(w, http.StatusOK, shim.GCResult{Deleted: deleted})
-}
-
-func (s *Server) getCapture(_ http.ResponseWriter, r *http.Request, who caller) error {
-	k, err := keyOf(r)
-	if err != nil {
-		return err
-	}
-	if s.find(who, k) == nil {
-		return notFound(k)
-	}
-	return shim.Errorf(shim.CodeUnsupported, "capture %s: this shim does not capture frames yet", k)
 }

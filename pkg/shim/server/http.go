@@ -47,6 +47,7 @@ func (s *Server) routes() []route {
 		{"DELETE", attachment, s.deleteAttachment},
 		{"POST", attachment + "/frames", s.postFrames},
 		{"GET", attachment + "/capture", s.getCapture},
+		{"GET", v1 + "/events", s.getEvents},
 		{"GET", "/metrics", s.getMetrics},
 	}
 }
@@ -91,7 +92,7 @@ func (s *Server) serve(h handler) http.Handler {
 		defer s.end()
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Limits.Operation)
 		defer cancel()
-		r = r.WithContext(ctx)
+		r = r.WithContext(context.WithValue(ctx, clientKey{}, r.Context()))
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		who, err := s.admit(ctx)
 		if err == nil {

@@ -110,6 +110,7 @@ func (s *Server) leave(ctx context.Context, n *network) error {
 		return nil
 	}
 	s.cfg.Log.WithField("network", n.name).Info("network closed")
+	s.tell(ipam.Key{Network: n.name}, s.uid, shim.EventNetworkGone)
 	return closing.Close()
 }
 
@@ -142,6 +143,7 @@ func (s *Server) openLocked(ctx context.Context, n *network, asked shim.NetworkS
 	s.mu.Unlock()
 	s.cfg.Log.WithField("network", n.name).WithField("driver", o.granted.Driver).
 		WithField("subnet", subnetsText(o.granted)).Info("network opened")
+	s.tell(ipam.Key{Network: n.name}, s.uid, shim.EventNetwork, "driver", o.granted.Driver, "subnet", subnetsText(o.granted))
 	return nil
 }
 

@@ -76,8 +76,10 @@ func (s *Server) revive(ctx context.Context, rec attachmentRecord) {
 		}
 		a = &attachment{rec: before, undo: a.undo, problem: err.Error()}
 		log.WithError(err).Warn("attachment could not be brought back")
+		s.tell(rec.Key, rec.Owner, shim.EventBroken, "problem", err.Error())
 	} else {
 		log.Info("attachment brought back")
+		s.tell(rec.Key, rec.Owner, shim.EventRestored)
 	}
 	s.mu.Lock()
 	s.atts[rec.Key] = a

@@ -36,6 +36,11 @@ type Server struct {
 	threads  relay.Threads // of relays whose guests are busy
 	bootpd   bootpdCache
 
+	events  eventHub
+	streams chan struct{}   // has a token for every stream
+	live    context.Context // ends when the shim leaves, and streams with it
+	endLive context.CancelFunc
+
 	unconfirmed bool // the lease store was away at the start; set by restore only
 
 	mu       sync.Mutex // guards the rest; see the package comment
@@ -68,7 +73,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg: cfg, uid: uint32(os.Geteuid()), started: time.Now(), state: state{cfg.Dirs.State}, choosing: newCtxLock(),
 		nets: map[string]*network{}, atts: map[ipam.Key]*attachment{}, choices: map[string]networkRecord{},
 		guests: map[guestID]int{}, makingBy: map[uint32]int{}, idled: make(chan struct{}, 1), threads: relay.Threads{Max: maxThreads},
+		streams: make(chan struct{}, maxStreams),
 	}
+	s.live, s.endLive = context.WithCancel(context.WithoutCancel(ctx))
 	unlock, err := shim.LockFile(ctx, filepath.Join(cfg.Dirs.State, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
@@ -105,6 +112,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) (err error) {
 	s.startIdle()
 	defer s.stopIdle()
 	err = s.wait(ctx, l, own, failed)
+	s.endLive()
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
 	if serr := hs.Shutdown(sctx); serr != nil {
@@ -148,6 +156,7 @@ func (s *Server) leaveSocket(l *net.UnixListener, own fs.FileInfo, may func() bo
 // Close ends what New brought up, keeping its durable part. Serve calls it; a
 // caller needs it only in the place of Serve. It is idempotent.
 func (s *Server) Close() error {
+	s.endLive()
 	s.mu.Lock()
 	s.leaving = true
 	atts := s.atts

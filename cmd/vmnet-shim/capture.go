@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmnet-cni/vmnet/pkg/capture"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// captureFlags are the flags of "capture".
+type captureFlags struct {
+	opts  shim.CaptureOptions
+	write string
+	ring  ringFlag
+}
+
+func newCapture() *cobra.Command {
+	var f captureFlags
+	cmd := &cobra.Command{
+		Use:   "capture NETWORK CONTAINER IFNAME",
+		Short: "Capture an attachment's frames as pcapng",
+		Long: `Capture the frames between a guest and its interface, as pcapng, until SIGINT or
+SIGTERM: what the guest sends before anything is dropped, and what it gets. Under
+load the capture loses frames rather than delay them, and says how many.
+
+The filter is that of tcpdump, with these primitives: ip, ip6, arp, tcp, udp, icmp,
+icmp6, [src|dst] host, [src|dst] net, [tcp|udp] [src|dst] port or portrange, ether
+src, dst, host, broadcast or multicast, less, greater; and, or, not, parentheses.`,
+		Example: `  vmnet-shim capture shared c1 eth0 --filter 'udp port 67 or icmp6' | wireshark -k -i -
+  vmnet-shim capture shared c1 eth0 -w frames.pcapng --ring 10MiB:5`,
+		Args: cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.opts.Filter, "filter", "", "which frames; all when empty")
+	fl.IntVar(&f.opts.SnapLen, "snaplen", 0, "bytes of a frame that are kept; all when 0")
+	fl.Uint64Var(&f.opts.Count, "count", 0, "end after so many frames; 0: do not")
+	fl.StringVarP(&f.write, "write", "w", "", "file; - or nothing for stdout")
+	fl.Var(&f.ring, "ring", "SIZE:FILES: begin a new file after SIZE, as 10MiB, and keep the last FILES; with --write")
+	return cmd
+}
+
+func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
+	if _, err := capture.ParseFilter(f.opts.Filter); err != nil {
+		return fmt.Errorf("--filter: %w", err)
+	}
+	out, err := f.output(cmd.OutOrStdout())
+	if err != nil {
+		return err
+	}
+	c, err := connect()
+	if err != nil {
+		return errors.Join(err, out.Close())
+	}
+	defer c.Close()
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	in, err := c.Capture(ctx, args[0], args[1], args[2], f.opts)
+	if err != nil {
+		return errors.Join(err, out.Close())
+	}
+	defer in.Close()
+	_, err = io.Copy(out, in)
+	if ctx.Err() != nil || errors.Is(err, syscall.EPIPE) {
+		err = nil // asked to end, or the reader has enough
+	}
+	return errors.Join(err, out.Close())
+}
+
+// output opens where the capture goes.
+func (f *captureFlags) output(stdout io.Writer) (io.WriteCloser, error) {
+	if f.write == "" || f.write == "-" {
+		if f.ring.files > 0 {
+			return nil, errors.New("--ring: want --write as well")
+		}
+		if o, ok := stdout.(*os.File); ok && isTerminal(o) {
+			return nil, errors.New("capture: pcapng is not for a terminal; want --write FILE, or a pipe into Wireshark")
+		}
+		return nopCloser{stdout}, nil
+	}
+	if f.ring.files > 0 {
+		return capture.NewRing(f.write, f.ring.size, f.ring.files)
+	}
+	file, err := os.OpenFile(f.write, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("--write %s: %w", f.write, errors.Unwrap(err))
+	}
+	return file, nil
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// ringFlag is --ring.
+type ringFlag struct {
+	size  int64
+	files int
+}
+
+func (r *ringFlag) String() string {
+	if r.files == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d", r.size, r.files)
+}
+
+// Set implements pflag.Value.
+func (r *ringFlag) Set(text string) error {
+	size, files, _ := strings.Cut(text, ":")
+	unit := int64(1)
+	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if s, ok := strings.CutSuffix(size, suffix); ok {
+			size, unit = s, n
+		}
+	}
+	n, err1 := strconv.ParseInt(size, 10, 32)
+	m, err2 := strconv.Atoi(files)
+	if err1 != nil || err2 != nil || n < 1 || m < 1 || m > 1000 || n*unit < capture.MinRing {
+		return fmt.Errorf("want SIZE:FILES, as 10MiB:5, with at least %d bytes and at most 1000 files", capture.MinRing)
+	}
+	r.size, r.files = n*unit, m
+	return nil
+}
+
+// Type implements pflag.Value.
+func (r *ringFlag) Type() string { return "SIZE:FILES" }

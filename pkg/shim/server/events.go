@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/ipam"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// eventQueue is how many events wait for the reader of a stream; what finds no room
+// is counted, and told as shim.EventLost.
+const eventQueue = 256
+
+// dropsEvery is how often streams of events look for bursts of drops, and dropsMany
+// what makes one, in frames.
+const (
+	dropsEvery = time.Second
+	dropsMany  = 100
+)
+
+// An eventHub gives events to those who listen. The zero value is ready.
+type eventHub struct {
+	mu   sync.Mutex
+	subs map[*subscriber]struct{}
+}
+
+// A subscriber is one stream of events.
+type subscriber struct {
+	who  caller
+	ch   chan shim.Event
+	lost int // guarded by the hub's mu
+}
+
+// publish gives e to all who may see what belongs to owner, and waits for none of
+// them.
+func (h *eventHub) publish(e shim.Event, owner uint32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.subs {
+		if !s.who.may(owner) {
+			continue
+		}
+		if s.lost > 0 {
+			l := shim.Event{Time: e.Time, Type: shim.EventLost, Detail: map[string]string{"events": strconv.Itoa(s.lost)}}
+			select {
+			case s.ch <- l:
+				s.lost = 0
+			default:
+			}
+		}
+		select {
+		case s.ch <- e:
+		default:
+			s.lost++
+		}
+	}
+}
+
+func (h *eventHub) subscribe(who caller) *subscriber {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.subs == nil {
+		h.subs = map[*subscriber]struct{}{}
+	}
+	s := &subscriber{who: who, ch: make(chan shim.Event, eventQueue)}
+	h.subs[s] = struct{}{}
+	return s
+}
+
+func (h *eventHub) unsubscribe(s *subscriber) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.subs, s)
+}
+
+// tell publishes an event about an attachment; details are names and values.
+func (s *Server) tell(k ipam.Key, owner uint32, kind string, details ...string) {
+	e := shim.Event{Time: time.Now(), Type: kind, Network: k.Network, ContainerID: k.ContainerID, IfName: k.IfName}
+	for i := 0; i+1 < len(details); i += 2 {
+		if details[i+1] == "" {
+			continue
+		}
+		if e.Detail == nil {
+			e.Detail = map[string]string{}
+		}
+		e.Detail[details[i]] = details[i+1]
+	}
+	s.events.publish(e, owner)
+}
+
+// getEvents streams events as lines of JSON.
+func (s *Server) getEvents(w http.ResponseWriter, r *http.Request, who caller) error {
+	return s.stream(w, r, "application/x-ndjson", func(ctx context.Context, w io.Writer, flush func() error) error {
+		sub := s.events.subscribe(who)
+		defer s.events.unsubscribe(sub)
+		enc := json.NewEncoder(w)
+		send := func(e shim.Event) error {
+			if err := enc.Encode(e); err != nil {
+				return err
+			}
+			return flush()
+		}
+		if err := send(shim.Event{Time: time.Now(), Type: shim.EventShim, Detail: map[string]string{"version": s.cfg.Version}}); err != nil {
+			return err
+		}
+		watch := s.watchDrops(who)
+		tick := time.NewTicker(dropsEvery)
+		defer tick.Stop()
+		for {
+			var err error
+			select {
+			case e := <-sub.ch:
+				err = send(e)
+			case <-tick.C:
+				for _, e := range watch() {
+					if err = send(e); err != nil {
+						break
+					}
+				}
+			case <-ctx.Done():
+				return send(shim.Event{Time: time.Now(), Type: shim.EventShimLeaves})
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// watchDrops returns a function that tells which attachments dropped many frames
+// since it was called last.
+func (s *Server) watchDrops(who caller) func() []shim.Event {
+	before := map[ipam.Key]uint64{}
+	look := func() (events []shim.Event) {
+		now := map[ipam.Key]uint64{}
+		for _, a := range s.visible(who) {
+			if a.relay == nil {
+				continue
+			}
+			st := a.relay.Stats()
+			var sum uint64
+			worst, most := "", uint64(0)
+			for _, d := range []map[string]uint64{st.FromGuest.Drops, st.ToGuest.Drops} {
+				for reason, n := range d {
+					if sum += n; n > most {
+						worst, most = reason, n
+					}
+				}
+			}
+			k := a.rec.Key
+			now[k] = sum
+			if old, ok := before[k]; ok && sum-old >= dropsMany {
+				events = append(events, shim.Event{
+					Time: time.Now(), Type: shim.EventDrops, Network: k.Network, ContainerID: k.ContainerID, IfName: k.IfName,
+					Detail: map[string]string{"frames": strconv.FormatUint(sum-old, 10), "mostly": worst},
+				})
+			}
+		}
+		before = now
+		return events
+	}
+	look()
+	return look
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
