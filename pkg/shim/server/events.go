@@ -155,7 +155,7 @@ func (s *Server) watchDrops(who caller) func() []shim.Event {
 			}
 			k := a.rec.Key
 			now[k] = sum
-			if old, ok := before[k]; ok && sum-old >= dropsMany {
+			if old := min(before[k], sum); sum-old >= dropsMany { // a new one begins at zero
 				events = append(events, shim.Event{
 					Time: time.Now(), Type: shim.EventDrops, Network: k.Network, ContainerID: k.ContainerID, IfName: k.IfName,
 					Detail: map[string]string{"frames": strconv.FormatUint(sum-old, 10), "mostly": worst},
@@ -165,7 +165,7 @@ func (s *Server) watchDrops(who caller) func() []shim.Event {
 		before = now
 		return events
 	}
-	look()
+	look() // what was dropped before is old
 	return look
 }
 
