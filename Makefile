@@ -36,7 +36,7 @@ test: build ## every test that can run here; installs what it needs as root on D
 
 conformance: build ## judge the plugin, and the reference plugins, by the letter of the CNI spec
 	@./conformance/deps.sh all
-	$(GO) test -count=1 -timeout 15m -v -run '^(TestVMNet|TestGolden)$$' ./conformance/cni
+	VMNET_CONFORMANCE_ALL=1 $(GO) test -count=1 -timeout 15m -v -run '^(TestVMNet|TestVMNetTap|TestGolden)$$' ./conformance/cni
 
 race: ## the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 ./conformance/test.sh -race $(TESTFLAGS)
