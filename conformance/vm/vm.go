@@ -16,12 +16,14 @@ import (
 	"time"
 )
 
-// Config says what guest to run. Exactly one of Frame, StreamPath and Launcher is
-// set.
+// Config says what guest to run. Exactly one of Frame, Tap, StreamPath and Launcher
+// is set.
 type Config struct {
 	// Frame is the guest's end of a datagram socket. Start gives QEMU a copy; the
 	// caller closes its own when Start has returned, so that nobody else holds it.
 	Frame *os.File
+	// Tap is the descriptor of a tap interface, the caller's as Frame is.
+	Tap *os.File
 	// StreamPath is the socket on which frames come with their length before them.
 	StreamPath string
 	// Reconnect has QEMU connect to StreamPath again when the connection ends, if it
@@ -88,8 +90,10 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 		stop:   make(chan struct{}),
 		done:   make(chan struct{}),
 	}
-	if cfg.Frame != nil {
-		v.cmd.ExtraFiles = []*os.File{cfg.Frame} // becomes fd 3
+	for _, f := range []*os.File{cfg.Frame, cfg.Tap} {
+		if f != nil {
+			v.cmd.ExtraFiles = []*os.File{f} // becomes fd 3
+		}
 	}
 	v.cmd.WaitDelay = 5 * time.Second
 	console, err := v.cmd.StdoutPipe()
@@ -108,13 +112,13 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 // complete fills in the defaults.
 func (cfg *Config) complete() (err error) {
 	ways := 0
-	for _, set := range []bool{cfg.Frame != nil, cfg.StreamPath != "", len(cfg.Launcher) > 0} {
+	for _, set := range []bool{cfg.Frame != nil, cfg.Tap != nil, cfg.StreamPath != "", len(cfg.Launcher) > 0} {
 		if set {
 			ways++
 		}
 	}
 	if ways != 1 {
-		return errors.New("want one of Frame, StreamPath and Launcher")
+		return errors.New("want one of Frame, Tap, StreamPath and Launcher")
 	}
 	if len(cfg.MAC) != 6 {
 		return fmt.Errorf("mac %q: want 6 bytes", cfg.MAC)
@@ -165,6 +169,8 @@ func (cfg *Config) initramfs() (path string, err error) {
 func (cfg *Config) args(initrd string) []string {
 	netdev := "dgram,id=net0,local.type=fd,local.str=3"
 	switch {
+	case cfg.Tap != nil:
+		netdev = "tap,id=net0,fd=3,vhost=off"
 	case len(cfg.Launcher) > 0:
 		netdev = "socket,id=net0,fd=3"
 	case cfg.StreamPath != "":

@@ -8,7 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/internal/ownns"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/tap"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/vmnettest"
@@ -16,16 +16,6 @@ import (
 
 // long is the variable that asks for everything, which takes some minutes.
 const long = "VMNET_TAP_LONG"
-
-// needs skips a test where the process could not be put in a namespace.
-func needs(t testing.TB) {
-	t.Helper()
-	require.Root(t)
-	require.NetNS(t)
-	if os.Getenv(inside) == "" {
-		t.Fatal("TestMain has not entered namespaces")
-	}
-}
 
 func newDriver(t testing.TB) *tap.Driver {
 	t.Helper()
@@ -38,7 +28,7 @@ var (
 )
 
 func TestContract(t *testing.T) {
-	needs(t)
+	ownns.Needs(t)
 	uplink := cable(t, "up0", "")
 	addressed := cable(t, "up1", "10.9.9.1/24")
 	quick := []string{"shared", "bridged, macvtap"} // differ the most

@@ -1,0 +1,167 @@
+package tap_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmnet-cni/vmnet/conformance/e2e"
+	"github.com/vmnet-cni/vmnet/conformance/vm"
+	"github.com/vmnet-cni/vmnet/internal/require"
+)
+
+func needsVM(t *testing.T) {
+	t.Helper()
+	require.QEMU(t)
+	_, err := vm.FindKernel()
+	_, err2 := vm.FindBusybox()
+	if err = errors.Join(err, err2); err != nil {
+		if !errors.Is(err, vm.ErrMissing) || strings.Contains(os.Getenv(require.Env), "qemu") {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+// TestGuests has two Linux guests that have the tap itself, with and without a
+// header before each frame: their lease comes from the shim, and they reach the
+// gateway, the outside, each other and names.
+func TestGuests(t *testing.T) {
+	needsVM(t)
+	m := machine(t, map[string]any{"frames": "tap", "offload": true})
+	do := outside(t, "up0", "198.51.100.1/24", "198.51.100.2/24")
+	serve(t, do, "198.51.100.2:80")
+	before := traces(t)
+	other, err := m.AddPush(soon(t), "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.File.Close()
+	addr := other.Result.IPs[0].Address.IP.String()
+	peer := boot(t, other, []vm.Step{{Name: "wait", Command: "timeout 100 nc -l -p 7 < /dev/null; true"}}, false)
+	defer peer.Close()
+	await(t, peer, "lease")
+	g, err := m.AddPush(soon(t), "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.File.Close()
+	v := boot(t, g, []vm.Step{
+		{Name: "gateway", Command: "ping -c 1 -W 5 " + g.Result.IPs[0].Gateway.String()},
+		{Name: "neighbour", Command: "ping -c 1 -W 5 " + addr},
+		{Name: "dns", Command: "nslookup -type=a other.vm.internal"},
+		{Name: "outside", Command: "timeout 30 wget -q -O - http://198.51.100.2/ | grep 'hello 198.51.100.1:'"},
+		{Name: "spoof", Command: "ifconfig eth0:1 " + spoofed(addr) + "; ! ping -c 1 -W 2 -I " + spoofed(addr) + " " + addr},
+		{Name: "hang-up", Command: "timeout 10 nc " + addr + " 7 < /dev/null; true"},
+	}, true)
+	defer v.Close()
+	if got := await(t, v, "lease"); !strings.HasPrefix(got, "address="+g.Result.IPs[0].Address.String()+" ") {
+		t.Errorf("lease %s, want %s", got, g.Result.IPs[0].Address.String())
+	}
+	for _, step := range []string{"gateway", "neighbour", "dns", "outside", "spoof"} {
+		await(t, v, "step "+step+" ok")
+	}
+	await(t, v, "done")
+	v.Close()
+	peer.Close()
+	for _, id := range []string{"one", "other"} {
+		if err := m.Del(soon(t), id, "vm://"+id); err != nil {
+			t.Error(err)
+		}
+	}
+	g.File.Close()
+	other.File.Close()
+	same(t, before)
+}
+
+// spoofed is an address beside addr.
+func spoofed(addr string) string { return addr[:strings.LastIndex(addr, ".")+1] + "251" }
+
+func boot(t *testing.T, p *e2e.Pushed, steps []vm.Step, logged bool) *vm.VM {
+	t.Helper()
+	if p.Message.Kind != "tap" || p.Result.Interfaces[0].SocketPath != "" {
+		t.Errorf("kind %q, socket path %q: want tap and none", p.Message.Kind, p.Result.Interfaces[0].SocketPath)
+	}
+	mac, err := net.ParseMAC(p.Message.MAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var console bytes.Buffer
+	v, err := vm.Start(soon(t), vm.Config{Tap: p.File, MAC: mac, MTU: p.Message.MTU, Steps: steps, Log: &console})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		v.Close()
+		if t.Failed() && logged {
+			t.Logf("console:\n%s", console.String())
+		}
+	})
+	return v
+}
+
+func await(t *testing.T, v *vm.VM, what string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(soon(t), 2*time.Minute)
+	defer cancel()
+	got, err := v.Await(ctx, what)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// TestBridged has a guest on a LAN with a DHCP server of its own: the uplink is a
+// port of the network's bridge, or keeps its address.
+func TestBridged(t *testing.T) {
+	needsVM(t)
+	for name, here := range map[string]string{"port": "", "macvtap": "198.51.100.1/24"} {
+		t.Run(name, func(t *testing.T) {
+			do := outside(t, "up0", here, "198.51.100.2/24")
+			udhcpd(t, do)
+			before := traces(t)
+			m := machine(t, map[string]any{"mode": "bridged", "uplink": "up0", "frames": "tap"})
+			p, err := m.AddPush(soon(t), "one")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.File.Close()
+			v := boot(t, p, []vm.Step{{Name: "lan", Command: "ping -c 1 -W 5 198.51.100.2"}}, true)
+			if got := await(t, v, "lease"); !strings.HasPrefix(got, "address=198.51.100.1") {
+				t.Errorf("lease %s, want one of the LAN", got)
+			}
+			await(t, v, "step lan ok")
+			v.Close()
+			if err := m.Del(soon(t), "one", "vm://one"); err != nil {
+				t.Error(err)
+			}
+			p.File.Close()
+			same(t, before)
+		})
+	}
+}
+
+// udhcpd runs busybox's DHCP server on lan0.
+func udhcpd(t *testing.T, do func(func() error)) {
+	t.Helper()
+	busybox, err := vm.FindBusybox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "udhcpd.conf")
+	text := "start 198.51.100.100\nend 198.51.100.199\ninterface lan0\nlease_file " + dir + "/leases\npidfile " + dir + "/pid\nopt subnet 255.255.255.0\nopt router 198.51.100.2\nopt dns 198.51.100.2\n"
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(busybox, "udhcpd", "-f", conf)
+	do(cmd.Start)
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+}
