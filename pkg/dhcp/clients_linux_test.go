@@ -77,7 +77,9 @@ func TestIntegrationDhclient6(t *testing.T) {
 	require.Tool(t, "busybox")
 	dhclient := clientTool(t, "dhclient")
 	_, r6, stages := dual(t, false)
+	// As Debian's script, it waits for the link-local address, from which is asked.
 	const report = `#!/bin/sh
+[ "$reason" != PREINIT6 ] || for i in $(seq 100); do busybox ip addr show dev tap0 | grep -q 'inet6 fe80' && break; sleep 0.1; done
 echo "event=$reason ip=$new_ip6_address dns=$new_dhcp6_name_servers search=$new_dhcp6_domain_search" >>"$OUT"
 `
 	_, out := startClientOn(t, stages, quickLinks, report, func(path string) []string {
