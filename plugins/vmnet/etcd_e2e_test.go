@@ -14,8 +14,8 @@ import (
 )
 
 // TestE2EEtcdAway: while etcd is away STATUS says 50, ADD ends in code 11 within
-// its time-out and leaves nothing, DEL and CHECK work as far as they can, frames of
-// what runs go on; and all is well again by itself.
+// its time-out and leaves nothing, CHECK works, DEL ends in code 11 and can be
+// repeated, frames of what runs go on; and all is well again by itself.
 func TestE2EEtcdAway(t *testing.T) {
 	const etcdTimeout = 2 * time.Second
 	etcd := etcdtest.Start(t, false)
@@ -53,6 +53,7 @@ func TestE2EEtcdAway(t *testing.T) {
 	defer o.File.Close()
 	askGateway(t, o, result(t, out))
 	h.must("STATUS", "x", nil, c)
+	h.must("ADD", "leaves", nil, c)
 	before := stateFiles(t, h)
 
 	etcd.Kill()
@@ -68,8 +69,8 @@ func TestE2EEtcdAway(t *testing.T) {
 		t.Errorf("ADD after %s: %+v", took, got)
 	}
 	t.Logf("ADD while etcd is away: after %s: %s", took.Round(time.Millisecond), got.stdout)
-	if ids := h.attached(); len(ids) != 1 {
-		t.Errorf("attachments %v, want the one that runs", ids)
+	if ids := h.attached(); len(ids) != 2 {
+		t.Errorf("attachments %v, want the two there were", ids)
 	}
 	if after := stateFiles(t, h); after != before {
 		t.Errorf("ADD left something:\n%s\nthere was\n%s", after, before)
@@ -77,9 +78,15 @@ func TestE2EEtcdAway(t *testing.T) {
 	h.must("CHECK", "runs", env, conf(t, "", map[string]any{"shim": nil, "subnet": "192.168.77.0/24", "subnet6": "fd77::/64", "prevResult": raw(out)}))
 	askGateway(t, o, result(t, out))
 
+	brief := conf(t, "", map[string]any{"shim": map[string]any{"timeout": "3s"}, "subnet": "192.168.77.0/24", "subnet6": "fd77::/64"})
+	if got := h.exec("DEL", "leaves", nil, brief); got.code == 0 || !strings.Contains(got.stdout, `"code":11`) {
+		t.Errorf("DEL: %+v, want code 11: the lease cannot be released", got)
+	}
+
 	etcd.Restart()
 	waitFor(t, "STATUS", func() bool { return h.exec("STATUS", "x", nil, c).code == 0 })
 	h.must("ADD", "fails", nil, c)
+	h.must("DEL", "leaves", nil, c)
 	leases, err := h.client.Leases(t.Context(), "shared")
 	if err != nil || len(leases) != 2 {
 		t.Errorf("leases %+v, %v, want two", leases, err)

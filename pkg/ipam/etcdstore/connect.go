@@ -6,6 +6,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // redialWait is how long the error of an attempt to connect stands for the next
@@ -36,7 +38,7 @@ func (s *Store) connect(ctx context.Context) error {
 	s.client, s.dialErr = clientv3.New(clientv3.Config{
 		Endpoints: []string{endpoint}, MaxUnaryRetries: clientRetries, TLS: s.cfg.TLS, Username: s.cfg.Username, Password: s.cfg.Password,
 		DialTimeout: s.cfg.Timeout / parts, DialKeepAliveTime: dialKeepAlive, DialKeepAliveTimeout: dialKeepAliveWait,
-		MaxCallRecvMsgSize: maxAnswer, Context: s.ctx, Logger: zap.NewNop(),
+		MaxCallRecvMsgSize: maxAnswer, DialOptions: []grpc.DialOption{grpc.WithConnectParams(s.redial())}, Context: s.ctx, Logger: zap.NewNop(),
 	})
 	s.dialed = time.Now()
 	if s.dialErr != nil {
@@ -45,6 +47,15 @@ func (s *Store) connect(ctx context.Context) error {
 	}
 	s.route.use(s.client)
 	return nil
+}
+
+// redial is how a connection is made again. gRPC's own waits grow to two minutes,
+// and guests wait for the cluster that is back.
+func (s *Store) redial() grpc.ConnectParams {
+	return grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: s.cfg.Timeout},
+		MinConnectTimeout: s.cfg.Timeout,
+	}
 }
 
 // request returns the context of some requests.
