@@ -181,7 +181,8 @@ func memory(b *testing.B, count int) float64 {
 }
 
 // resident returns the resident memory of a process in MiB (proc_pid_status(5)).
-func resident(b *testing.B, pid int) float64 {
+func resident(b testing.TB, pid int) float64 {
+	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		b.Skip(err)

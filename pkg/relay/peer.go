@@ -24,6 +24,11 @@ type accountant interface {
 	countInto(d *drops, wait time.Duration, t *Threads)
 }
 
+var (
+	_ accountant = (*dgramPort)(nil)
+	_ accountant = (*streamPort)(nil)
+)
+
 // A peer is the guest's side of the relay for as long as it is the same one.
 type peer struct {
 	link  link

@@ -115,9 +115,11 @@ func tapIff(fd int) (uint16, error) {
 	return req.flags, nil
 }
 
+var _ accountant = (*tapPort)(nil)
+
 // countInto implements accountant. A tap takes every frame at once, so that
 // nothing waits.
-func (p *tapPort) countInto(d *drops, _ time.Duration) { p.drops.Store(d) }
+func (p *tapPort) countInto(d *drops, _ time.Duration, _ *Threads) { p.drops.Store(d) }
 
 // Kind implements Port.
 func (p *tapPort) Kind() string { return KindTap }
