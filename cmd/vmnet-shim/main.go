@@ -70,7 +70,7 @@ root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.`,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newList(), newInspect(), newStats(), newEvents(), newCapture(), newLeases(), newRun(), newVersion())
+	root.AddCommand(newServe(), newList(), newInspect(), newStats(), newEvents(), newCapture(), newLeases(), newRun(), newQEMUArgs(), newVfkitArgs(), newKrunkitArgs(), newAnnotations(), newVersion())
 	root.AddCommand(newDropins()...)
 	return root
 }
