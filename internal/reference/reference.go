@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/vmnet-cni/vmnet/internal/require"
@@ -22,6 +23,9 @@ const (
 	CNITool = "github.com/containernetworking/cni/cnitool@v1.3.1"
 )
 
+// installing keeps tests of one process from building the same twice.
+var installing sync.Mutex
+
 // Install builds packages, each with its version as "example.org/cmd@v1.0.0", and
 // returns the directory with the programs. It skips the test when the proxy cannot
 // be reached, or fails it when VMNET_REQUIRE names "proxy".
@@ -32,6 +36,8 @@ func Install(t testing.TB, packages ...string) (dir string) {
 		t.Fatal(err)
 	}
 	dir = filepath.Join(cache, "vmnet-reference")
+	installing.Lock()
+	defer installing.Unlock()
 	for _, pkg := range packages {
 		install(t, dir, pkg)
 	}
