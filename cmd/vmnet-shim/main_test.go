@@ -25,7 +25,13 @@ import (
 // The test binary plays the program when mainEnv is set.
 const mainEnv = "VMNET_SHIM_TEST_MAIN"
 
+// The test binary confines itself to the directory named by confineEnv.
+const confineEnv = "VMNET_SHIM_TEST_CONFINE"
+
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(confineEnv); dir != "" {
+		os.Exit(playConfined(dir))
+	}
 	if os.Getenv(mainEnv) != "" {
 		main()
 	}

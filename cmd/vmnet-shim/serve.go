@@ -27,6 +27,7 @@ type serveFlags struct {
 	group    string
 	logLevel string
 	idleExit time.Duration
+	confine  bool
 	limits   limitFlags
 	store    storeFlags
 }
@@ -53,6 +54,7 @@ brings them back.`,
 	fl.StringVar(&f.group, "group", "", "root only: let the members of this group use the shim; they see what is theirs")
 	fl.StringVar(&f.logLevel, "log-level", "info", "how much goes to stderr: error, warn, info or debug")
 	fl.DurationVar(&f.idleExit, "idle-exit", 0, "leave after so long without attachments and requests; 0: never")
+	fl.BoolVar(&f.confine, "confine", true, "Linux: give up rights that the shim does not need, as writing outside its directories")
 	f.limits.register(fl)
 	f.store.register(fl)
 	return cmd
@@ -77,6 +79,9 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 	}
 	// Every socket and file is private until it is given to somebody.
 	unix.Umask(0o077)
+	if err := f.confineFirst(log); err != nil {
+		return err
+	}
 	if err := closeInherited(f.listenFD); err != nil {
 		return fmt.Errorf("inherited descriptors: %w", err)
 	}
