@@ -107,6 +107,9 @@ func (p programs) sample(b *testing.B, side string, w workload, d time.Duration)
 		cmd.Wait()         //nolint:errcheck // it was killed
 		g.file.Close()
 	}()
+	if w.mode == echo {
+		g.hello(b)
+	}
 	if w.mode == source { // begins with an event, or with what the guest sends
 		g.receive(b, 1)
 	}
