@@ -27,6 +27,20 @@ func (a *rawAddr) path() []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&a.sa.Path[0])), n-pathOffset)
 }
 
+// addrOf returns the address with the bytes of path as name; the zero one, which
+// is not named, when they do not fit.
+func addrOf(path string) (a rawAddr) {
+	room := unsafe.Sizeof(a.sa) - pathOffset
+	if path == "" || uintptr(len(path)) > room {
+		return a
+	}
+	a.sa.Family = unix.AF_UNIX
+	a.len = uint32(pathOffset) + uint32(len(path))
+	setLen(&a)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&a.sa.Path[0])), room), path)
+	return a
+}
+
 // named reports whether the socket has a name, so that it can be answered.
 func (a *rawAddr) named() bool {
 	p := a.path()

@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"bytes"
 	"encoding/binary"
+	"net"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
@@ -31,6 +33,9 @@ type Decoder struct {
 	dead bool // out of step
 	full int  // how large buf may become
 	grow bool // the last read filled buf
+
+	seek    net.HardwareAddr // not nil: looking for the start of a frame from this MAC
+	skipped int              // bytes passed over since Resync
 }
 
 // NewDecoder returns a decoder for frames of at most maxFrame bytes.
@@ -68,6 +73,9 @@ func (d *Decoder) Next() (frame []byte, why Reason, ok bool) {
 	if d.dead {
 		return nil, ReasonOutOfStep, true
 	}
+	if d.seek != nil && !d.find() {
+		return nil, ReasonOutOfStep, d.dead
+	}
 	if d.skip > 0 {
 		n := min(d.skip, d.w-d.r)
 		d.skip -= n
@@ -101,4 +109,42 @@ func (d *Decoder) Next() (frame []byte, why Reason, ok bool) {
 func (d *Decoder) refuse(size int) {
 	d.r += prefixLen
 	d.skip = size
+}
+
+// maxSeek is how many bytes a decoder passes over before it gives a stream up.
+const maxSeek = 1 << 20
+
+// Resync says that the stream may begin in the middle of a frame, as one does
+// whose reader died. The decoder passes over bytes until it sees a length that can
+// be, a frame whose source is mac, and behind it, if it has come, another length
+// that can be; after 1 MiB without, the stream is out of step. Frames of other
+// sources before the first of mac are lost. It is to be called before Next.
+func (d *Decoder) Resync(mac net.HardwareAddr) { d.seek = mac }
+
+// find looks for the start of a frame; false: more bytes are needed.
+func (d *Decoder) find() bool {
+	const head = prefixLen + 12 // up to the end of the source
+	for ; d.w-d.r >= head; d.r++ {
+		if bytes.Equal(d.buf[d.r+prefixLen+6:d.r+head], d.seek) && d.plausible(d.r) {
+			d.seek = nil
+			return true
+		}
+		d.skipped++
+	}
+	d.dead = d.skipped > maxSeek
+	return false
+}
+
+// plausible reports whether a frame can begin at byte at.
+func (d *Decoder) plausible(at int) bool {
+	size := int64(binary.BigEndian.Uint32(d.buf[at:]))
+	if size < vmnet.HeaderLen || size > int64(d.max) {
+		return false
+	}
+	next := at + prefixLen + int(size)
+	if next+prefixLen > d.w {
+		return true
+	}
+	size = int64(binary.BigEndian.Uint32(d.buf[next:]))
+	return size <= int64(max(MaxStreamFrame, d.max))
 }

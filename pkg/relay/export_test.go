@@ -19,7 +19,7 @@ func NewPlainDatagramPort(f *os.File, maxFrame int) (Port, error) {
 }
 
 // ListenPlainDatagram is ListenDatagram with the portable system calls.
-func (r *Relay) ListenPlainDatagram(c *net.UnixConn) error { return r.listenDatagram(c, true) }
+func (r *Relay) ListenPlainDatagram(c *net.UnixConn) error { return r.listenDatagram(c, true, "") }
 
 // Calls counts system calls of a datagram port.
 type Calls struct{ Receives, Sends atomic.Int64 }

@@ -20,9 +20,16 @@ const probeEvery = 100 * time.Millisecond
 //
 // The socket stays unconnected: one that is connected refuses all others with
 // EPERM (unix(7)), also after the peer has died.
-func (r *Relay) ListenDatagram(c *net.UnixConn) error { return r.listenDatagram(c, false) }
+func (r *Relay) ListenDatagram(c *net.UnixConn) error { return r.listenDatagram(c, false, "") }
 
-func (r *Relay) listenDatagram(c *net.UnixConn, plain bool) error {
+// ListenDatagramFor is ListenDatagram for a socket that had a peer in another
+// relay: who has the name, as PeerEvent told it, is the peer at once, if it is
+// there and nobody else is the peer.
+func (r *Relay) ListenDatagramFor(c *net.UnixConn, name string) error {
+	return r.listenDatagram(c, false, name)
+}
+
+func (r *Relay) listenDatagram(c *net.UnixConn, plain bool, name string) error {
 	if a, ok := c.LocalAddr().(*net.UnixAddr); !ok || a.Net != "unixgram" || a.Name == "" || a.Name == "@" {
 		_ = c.Close()
 		return fmt.Errorf("relay: listen: want a named datagram socket, not %v: %w", c.LocalAddr(), os.ErrInvalid)
@@ -34,8 +41,9 @@ func (r *Relay) listenDatagram(c *net.UnixConn, plain bool) error {
 		return fmt.Errorf("relay: listen: %w", err)
 	}
 	s.countInto(&r.fromGuest.drops, r.cfg.PeerWait, r.cfg.Threads)
-	l := &dgramListener{r: r, s: s, plain: plain}
+	l := &dgramListener{r: r, s: s, plain: plain, name: c.LocalAddr().String()}
 	l.out.init(s, plain)
+	l.resume(name)
 	if !r.start(l, l.run) {
 		_ = l.Close()
 		return fmt.Errorf("relay: listen: %w", net.ErrClosed)
@@ -49,6 +57,7 @@ type dgramListener struct {
 	r     *Relay
 	s     *sock
 	plain bool
+	name  string // of the socket
 	out   dgramWriter
 
 	// Used by run only.
@@ -145,13 +154,27 @@ func (l *dgramListener) turnTo(from *rawAddr) Reason {
 	if !ok {
 		return ReasonOtherPeer
 	}
-	addr := *from
-	np := &peer{link: &namedLink{l: l, addr: &addr}, via: KindDatagram, since: time.Now()}
-	if !l.r.replace(np, cur, false, nil) {
+	if !l.admit(*from, cur) {
 		return ReasonOtherPeer
 	}
-	l.who, l.whoAddr = np, &addr
 	return ReasonNone
+}
+
+// admit makes from the peer, in the place of cur.
+func (l *dgramListener) admit(from rawAddr, cur *peer) bool {
+	np := &peer{link: &namedLink{l: l, addr: &from}, via: KindDatagram, since: time.Now(), name: string(from.path()), socket: l.name}
+	if !l.r.replace(np, cur, false, nil) {
+		return false
+	}
+	l.who, l.whoAddr = np, &from
+	return true
+}
+
+// resume makes the peer of an earlier life the peer again.
+func (l *dgramListener) resume(name string) {
+	if from := addrOf(name); from.named() && from.alive() {
+		l.admit(from, nil)
+	}
 }
 
 // A namedLink is the way to one name.

@@ -51,8 +51,17 @@ func (r *Relay) welcome(c *net.UnixConn) {
 		return // c was closed under our hands
 	}
 	p := newStreamPort(s)
-	if old, ok := r.vacant(); ok && r.admit(p, KindStream, old, false) {
-		return
+	if old, ok := r.vacant(); ok {
+		release := func() {}
+		if r.cfg.Hold != nil {
+			release = r.cfg.Hold(c)
+		}
+		if r.admit(p, KindStream, old, false, release) {
+			return
+		}
+		if !r.closing.Load() {
+			release()
+		}
 	}
 	r.refused.Add(1)
 	_ = p.Close()

@@ -31,25 +31,39 @@ var (
 
 // A peer is the guest's side of the relay for as long as it is the same one.
 type peer struct {
-	link  link
-	via   string
-	since time.Time
+	link    link
+	via     string
+	since   time.Time
+	name    string // of a peer on a named datagram socket
+	socket  string // the name of that socket
+	release func() // called when it is not the peer any more, unless the relay is closed; nil: nothing
+}
+
+func (p *peer) let() {
+	if p.release != nil {
+		p.release()
+	}
 }
 
 // Attach makes p the peer at once; the peer before it, if any, is closed. The
 // relay owns p. via is what Peer and PeerEvent tell ("fd"). After Close, p is
 // closed at once.
-func (r *Relay) Attach(p Port, via string) {
-	r.admit(p, via, nil, true)
+func (r *Relay) Attach(p Port, via string) { r.AttachHeld(p, via, nil) }
+
+// AttachHeld is Attach for a port whose socket somebody else holds open too:
+// release is called when p is not the peer any more, and not at the end of the
+// relay, after which p may be attached to another one.
+func (r *Relay) AttachHeld(p Port, via string, release func()) {
+	r.admit(p, via, nil, true, release)
 }
 
 // admit makes the port p the peer in a free place, in that of over, or of anyone,
 // and serves it. Otherwise it closes p and returns false.
-func (r *Relay) admit(p Port, via string, over *peer, anyone bool) bool {
+func (r *Relay) admit(p Port, via string, over *peer, anyone bool, release func()) bool {
 	if a, ok := p.(accountant); ok {
 		a.countInto(&r.fromGuest.drops, r.cfg.PeerWait, r.cfg.Threads)
 	}
-	np := &peer{link: p, via: via, since: time.Now()}
+	np := &peer{link: p, via: via, since: time.Now(), release: release}
 	if r.replace(np, over, anyone, func() { r.serve(np, p) }) {
 		return true
 	}
@@ -77,9 +91,10 @@ func (r *Relay) replace(np, over *peer, anyone bool, serve func()) bool {
 	r.mu.Unlock()
 	if old != nil {
 		_ = old.link.Close() // its reader ends with net.ErrClosed, and is no event
-		r.tell(PeerEvent{Via: old.via})
+		old.let()
+		r.tell(PeerEvent{Via: old.via, Name: old.name, Socket: old.socket})
 	}
-	r.tell(PeerEvent{Connected: true, Via: np.via})
+	r.tell(PeerEvent{Connected: true, Via: np.via, Name: np.name, Socket: np.socket})
 	return true
 }
 
@@ -94,10 +109,11 @@ func (r *Relay) lost(p *peer, err error) {
 	if !was {
 		return
 	}
+	p.let()
 	if errors.Is(err, io.EOF) || errors.Is(err, ErrPeerGone) {
 		err = nil
 	}
-	r.tell(PeerEvent{Via: p.via, Err: err})
+	r.tell(PeerEvent{Via: p.via, Name: p.name, Socket: p.socket, Err: err})
 }
 
 // tell calls OnPeer; the caller holds events.

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -75,4 +76,21 @@ func NewStreamPort(f *os.File, maxFrame int) (Port, error) {
 		return nil, fmt.Errorf("stream port: %w", err)
 	}
 	return newStreamPort(s), nil
+}
+
+// ResumePort returns the port of f, a connected socket whose reader and writer
+// died, of either kind. A stream may stand in the middle of a frame: see
+// Decoder.Resync; mac is the guest's address. The port owns f's descriptor.
+func ResumePort(f *os.File, maxFrame int, mac net.HardwareAddr) (Port, error) {
+	if f != nil && checkType(f, unix.SOCK_STREAM) != nil {
+		return NewDatagramPort(f, maxFrame)
+	}
+	s, err := fromFile(f, maxFrame, unix.SOCK_STREAM)
+	if err != nil {
+		return nil, fmt.Errorf("stream port: %w", err)
+	}
+	p := newStreamPort(s)
+	p.in.dec = NewDecoder(maxFrame)
+	p.in.dec.Resync(mac)
+	return p, nil
 }

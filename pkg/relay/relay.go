@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
@@ -19,6 +20,11 @@ type Config struct {
 	// must not call Attach or Close, nor wait for somebody who does; Peer and
 	// Stats are fine.
 	OnPeer func(PeerEvent)
+	// Hold, if not nil, is called with the socket of a newcomer on a named stream
+	// socket. What it returns is called when that is not the peer, or not any more,
+	// and not at the end of the relay: whoever held the socket can attach it to
+	// another one.
+	Hold func(syscall.Conn) (release func())
 	// ProbeMAC is the destination of the frame that asks whether a datagram peer
 	// is still there. Nil: the interface's MAC.
 	ProbeMAC net.HardwareAddr
@@ -39,6 +45,8 @@ type Config struct {
 type PeerEvent struct {
 	Connected bool
 	Via       string // how it came: "fd", "dgram", "stream", or what Attach was given
+	Name      string // of a peer on a named datagram socket: its own, for ListenDatagramFor
+	Socket    string // the name of that socket
 	Err       error  // why it went: nil when it closed or was replaced
 }
 

@@ -20,6 +20,7 @@ type vector struct {
 	hdr      unix.Msghdr
 	iovs     []unix.Iovec // two for each frame; at most IOV_MAX = 1024 (limits.h)
 	prefixes [][prefixLen]byte
+	room     room
 }
 
 func (v *vector) init(batch int) {
@@ -32,6 +33,9 @@ func (v *vector) init(batch int) {
 // socket does.
 func (v *vector) send(fd int, frames [][]byte, off int, wait bool) (int, syscall.Errno) {
 	frames = frames[:min(len(frames), len(v.prefixes))]
+	if frames = v.fitting(fd, frames, off); len(frames) == 0 {
+		return 0, unix.EAGAIN
+	}
 	for i, f := range frames {
 		p := v.prefixes[i][:]
 		putPrefix(p, len(f))

@@ -290,6 +290,13 @@ func (i *Interface) Forwarder() (Forwarder, error) {
 	return nil, opError("forward", i.network, fmt.Errorf("this driver does not forward ports: %w", errors.ErrUnsupported))
 }
 
+// FileHolder returns the interface's ability to have descriptors that can outlive
+// the process, or nil.
+func (i *Interface) FileHolder() FileHolder {
+	f, _ := i.dev.(FileHolder)
+	return f
+}
+
 // Close stops the interface and waits until it is stopped. Reads, writes and
 // waits under way return ErrClosed, and so do all later ones. It is idempotent.
 func (i *Interface) Close() error {

@@ -1,0 +1,4 @@
+package relay
+
+// setLen has nothing to fill on Linux.
+func setLen(*rawAddr) {}
