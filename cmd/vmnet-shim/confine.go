@@ -39,8 +39,12 @@ func (f *serveFlags) confineFirst(log logrus.FieldLogger) error {
 		return err
 	}
 	c := confinement{write: []string{dirs.Runtime, dirs.State, "/dev/null"}, root: os.Geteuid() == 0}
-	if f.listenFD >= 0 {
-		if path := socketOf(f.listenFD); path != "" {
+	listener := f.listenFD
+	if os.Getenv("LISTEN_FDS") != "" {
+		listener = 3 // a keeper's, which passes it on first
+	}
+	if listener >= 0 {
+		if path := socketOf(listener); path != "" {
 			c.write = append(c.write, filepath.Dir(path))
 		}
 	}

@@ -56,6 +56,7 @@ type exitStatus int
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func newRoot() *cobra.Command {
+	keepers := []*cobra.Command{newKeep(), newUpgrade()}
 	root := &cobra.Command{
 		Use:   "vmnet-shim",
 		Short: "Network interfaces for virtual machines: the process behind the vmnet CNI plugin",
@@ -72,5 +73,6 @@ root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServe(), newList(), newInspect(), newStats(), newEvents(), newCapture(), newLeases(), newRun(), newQEMUArgs(), newVfkitArgs(), newKrunkitArgs(), newAnnotations(), newVersion())
 	root.AddCommand(newDropins()...)
+	root.AddCommand(keepers...)
 	return root
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/shim/keeper"
 	"github.com/vmnet-cni/vmnet/pkg/shim/server"
 )
 
@@ -36,10 +37,12 @@ func newServe() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the API until SIGTERM, SIGINT or SIGHUP",
-		Long: `Serve the API on shim.sock in the runtime directory until SIGTERM, SIGINT or
-SIGHUP. Attachments and addresses stay in the state directory; the next shim
-brings them back.`,
+		Short: "Serve the API until SIGTERM or SIGINT",
+		Long: `Serve the API on shim.sock in the runtime directory until SIGTERM or SIGINT.
+Attachments and addresses stay in the state directory; the next shim brings them
+back. Under "vmnet-shim keep" or systemd guests stay connected when the shim dies,
+and SIGHUP has another shim, from a new program if there is one, take over;
+otherwise SIGHUP ends the shim too.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLog(cmd, f.logLevel)
@@ -73,19 +76,26 @@ func newLog(cmd *cobra.Command, level string) (*logrus.Logger, error) {
 }
 
 func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) {
+	// First: it starts the program again, with descriptors and environment as they
+	// are.
+	if err := f.confineFirst(log); err != nil {
+		return err
+	}
+	g, err := inheritKept(log)
+	if err != nil {
+		return err
+	}
+	defer g.close()
 	raiseProcs()
 	if err := f.limits.apply(); err != nil {
 		return err
 	}
 	// Every socket and file is private until it is given to somebody.
 	unix.Umask(0o077)
-	if err := f.confineFirst(log); err != nil {
-		return err
-	}
-	if err := closeInherited(f.listenFD); err != nil {
+	if err := closeInherited(func(fd int) bool { return fd == f.listenFD || g.isKept(fd) }); err != nil {
 		return fmt.Errorf("inherited descriptors: %w", err)
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	ctx, stop := untilSignal(ctx, g.notifier != nil)
 	defer stop()
 	dirs, err := shim.FindDirs()
 	if err == nil {
@@ -94,7 +104,7 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 	if err != nil {
 		return err
 	}
-	l, kept, err := f.listen(ctx, dirs)
+	l, err := f.listen(ctx, dirs, g)
 	if err != nil {
 		return err
 	}
@@ -105,63 +115,107 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, store.leases.Close()) }()
-	s, err := server.New(ctx, server.Config{
+	cfg := server.Config{
 		Dirs: dirs, Drivers: drivers, Leases: store.leases, SharedLeases: f.store.kind == "etcd", InUse: hostPrefixes, Log: log, Version: version,
-		IdleExit: f.idleExit, OtherUsers: f.group != "", KeepSocket: kept, Limits: f.limits.Limits, Problems: append(problems, store.problems...),
+		IdleExit: f.idleExit, OtherUsers: f.group != "", KeepSocket: g.managed(), Kept: g.kept, Limits: f.limits.Limits, Problems: append(problems, store.problems...),
 		BootpdLeases: bootpdLeases(),
-	})
+	}
+	if g.notifier != nil {
+		cfg.Files, cfg.Keeper = g.notifier, func() int { return int(g.keeper.Load()) }
+	}
+	s, err := server.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
+	g.notify("READY=1", log)
 	log.WithField("socket", shim.ListenPath(l)).WithField("pid", os.Getpid()).WithField("version", version).Info("serving")
+	sctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { g.watch(sctx, dirs, l, log) })
 	if store.back != nil {
-		ctx, stop := context.WithCancel(ctx)
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer stop()
-		wg.Go(func() { store.reclaim(ctx, s.ReclaimLeases, log) })
+		wg.Go(func() { store.reclaim(sctx, s.ReclaimLeases, log) })
 	}
-	return s.Serve(ctx, l)
+	err = s.Serve(ctx, l)
+	cancel()
+	wg.Wait() // no keeper is taken up from here on
+	if errors.Is(context.Cause(ctx), server.ErrRestart) {
+		return errors.Join(err, exitStatus(keeper.RestartStatus))
+	}
+	g.stopping(log)
+	return err
 }
 
-// listen returns the listener: the inherited one or one of our own. kept says
-// that the socket file belongs to a service manager.
-func (f *serveFlags) listen(ctx context.Context, dirs shim.Dirs) (l *net.UnixListener, kept bool, err error) {
-	if f.listenFD >= 0 {
+// untilSignal returns a context that ends with SIGTERM, SIGINT or SIGHUP; with the
+// last one another shim is to take over, where somebody will start it.
+func untilSignal(ctx context.Context, kept bool) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case s := <-signals:
+			if s == syscall.SIGHUP && kept {
+				cancel(server.ErrRestart)
+			}
+			cancel(nil)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+		<-done
+	}
+}
+
+// listen returns the listener: the one that the keeper or whoever started this shim
+// made, or one of our own.
+func (f *serveFlags) listen(ctx context.Context, dirs shim.Dirs, g *legacy) (l *net.UnixListener, err error) {
+	switch {
+	case g.listener != nil:
+		l, err = unixListener(g.listener)
+	case f.listenFD >= 0:
 		l, err = inherit(f.listenFD)
-		// sd_listen_fds(3): the manager names the process that its fds are for.
-		kept = os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
-	} else {
+	default:
 		l, err = shim.Listen(ctx, dirs.ShimSocket())
 	}
 	if errors.Is(err, shim.ErrRunning) {
-		return nil, false, fmt.Errorf("%s: %w", dirs.ShimSocket(), err)
+		return nil, fmt.Errorf("%s: %w", dirs.ShimSocket(), err)
 	}
-	if err != nil {
-		return nil, false, err
-	}
-	if f.group == "" {
-		return l, kept, nil
+	if err != nil || f.group == "" {
+		return l, err
 	}
 	if err := giveToGroup(shim.ListenPath(l), f.group); err != nil {
-		return nil, false, errors.Join(err, l.Close())
+		return nil, errors.Join(err, l.Close())
 	}
-	return l, kept, nil
+	return l, nil
 }
 
 func inherit(fd int) (*net.UnixListener, error) {
 	if fd < 3 {
 		return nil, fmt.Errorf("--listen-fd %d: want 3 or more", fd)
 	}
-	file := os.NewFile(uintptr(fd), "listen-fd")
-	defer file.Close()
-	l, err := net.FileListener(file)
+	l, err := unixListener(os.NewFile(uintptr(fd), "listen-fd"))
 	if err != nil {
 		return nil, fmt.Errorf("--listen-fd %d: %w", fd, err)
 	}
+	return l, nil
+}
+
+// unixListener returns the listener of file, which it closes.
+func unixListener(file *os.File) (*net.UnixListener, error) {
+	defer file.Close()
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil, err
+	}
 	u, ok := l.(*net.UnixListener)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("--listen-fd %d: is a socket of %s, want a unix socket", fd, l.Addr().Network()), l.Close())
+		return nil, errors.Join(fmt.Errorf("is a socket of %s, want a unix socket", l.Addr().Network()), l.Close())
 	}
 	return u, nil
 }

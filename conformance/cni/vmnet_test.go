@@ -240,7 +240,7 @@ func vmnetDrift(ctx context.Context, c *shim.Client, pidFile string) error {
 			return err
 		}
 		if what == "daemon-stop" {
-			return signalled(ctx, st.PID, syscall.SIGKILL, "Z")
+			return endShim(ctx, st)
 		}
 		if err := os.WriteFile(pidFile, []byte(strconv.Itoa(st.PID)), 0o600); err != nil {
 			return err
@@ -286,6 +286,18 @@ func signalled(ctx context.Context, pid int, sig syscall.Signal, state string) e
 	return ctx.Err()
 }
 
+// endShim kills shim and keeper. The shim is stopped first, or it would start
+// another keeper.
+func endShim(ctx context.Context, st shim.Status) error {
+	if err := signalled(ctx, st.PID, syscall.SIGSTOP, "T"); err != nil {
+		return err
+	}
+	if err := signalled(ctx, st.Keeper, syscall.SIGKILL, "Z"); err != nil {
+		return err
+	}
+	return signalled(ctx, st.PID, syscall.SIGKILL, "Z")
+}
+
 // stopShim ends the shim that the plugin started, if it still runs.
 func stopShim(run string) {
 	c := shim.NewClient(filepath.Join(run, "shim.sock"))
@@ -293,6 +305,6 @@ func stopShim(run string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if st, err := c.Status(ctx); err == nil {
-		_ = syscall.Kill(st.PID, syscall.SIGKILL)
+		_ = endShim(ctx, st)
 	}
 }

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -175,6 +176,11 @@ func restart(t *testing.T, w *world, kind string, signal syscall.Signal) {
 	s, err := m.Client.Status(soon(t))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if signal == syscall.SIGKILL { // the keeper too; with it, guests stay connected (TestKeeper)
+		if err := errors.Join(syscall.Kill(s.PID, syscall.SIGSTOP), syscall.Kill(s.Keeper, signal)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := syscall.Kill(s.PID, signal); err != nil {
 		t.Fatal(err)

@@ -193,8 +193,8 @@ func (p *Pushed) accept(ctx context.Context, l *handover.Listener) error {
 	return nil
 }
 
-// Stop asks the shim to leave and waits until its process has ended. It returns
-// the process, or 0 when none ran.
+// Stop asks the shim to leave and waits until its process, and that of its keeper,
+// has ended. It returns the shim's process, or 0 when none ran.
 func (m *Machine) Stop(ctx context.Context) (pid int, err error) {
 	defer m.Client.Close()
 	s, err := m.Client.Status(ctx)
@@ -207,7 +207,7 @@ func (m *Machine) Stop(ctx context.Context) (pid int, err error) {
 	if err := syscall.Kill(s.PID, syscall.SIGTERM); err != nil {
 		return s.PID, fmt.Errorf("stop shim %d: %w", s.PID, err)
 	}
-	for Running(s.PID) {
+	for Running(s.PID) || s.Keeper != 0 && Running(s.Keeper) {
 		select {
 		case <-ctx.Done():
 			return s.PID, fmt.Errorf("stop shim %d: %w", s.PID, ctx.Err())

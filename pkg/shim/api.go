@@ -224,7 +224,13 @@ type Status struct {
 	Drivers       []string `json:"drivers"`
 	RuntimeDir    string   `json:"runtimeDir"`
 	StateDir      string   `json:"stateDir"`
-	Problems      []string `json:"problems,omitempty"` // what an operator should know
+	// Kept says that guests stay connected when this shim ends: a keeper has what
+	// the next one needs.
+	Kept bool `json:"kept,omitempty"`
+	// Keeper is the process ID of the keeper, 0 when that is a service manager or
+	// there is none.
+	Keeper   int      `json:"keeper,omitempty"`
+	Problems []string `json:"problems,omitempty"` // what an operator should know
 }
 
 // GCRequest is the body of POST /v1/networks/{network}/gc: every attachment of

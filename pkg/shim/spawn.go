@@ -42,7 +42,7 @@ func startChild(binary string, dirs Dirs, l *net.UnixListener) (*child, error) {
 	if fi, err := log.Stat(); err == nil {
 		p.from = fi.Size()
 	}
-	cmd := exec.Command(binary, "serve", "--listen-fd", "3", "--idle-exit", IdleExit.String())
+	cmd := exec.Command(binary, "keep", "--listen-fd", "3", "--", "serve", "--idle-exit", IdleExit.String())
 	cmd.Dir = "/" // keeps no file system busy
 	cmd.Env = append(childEnv(os.Environ()), "VMNET_RUNTIME_DIR="+dirs.Runtime, "VMNET_STATE_DIR="+dirs.State)
 	cmd.Stdout, cmd.Stderr = log, log // files, so that exec starts no copier; stdin is /dev/null

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/vmnet-cni/vmnet/conformance/guest"
@@ -252,19 +253,21 @@ func TestE2EHostLocalParallel(t *testing.T) {
 	h.clean()
 }
 
-// kill ends the shim as a crash does.
+// kill ends shim and keeper as the loss of power does. The shim is stopped first,
+// or it would start another keeper.
 func (h *host) kill() {
 	h.t.Helper()
 	s, err := h.client.Status(h.t.Context())
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	p, err := os.FindProcess(s.PID)
-	if err == nil {
-		err = p.Kill()
-	}
-	if err != nil {
-		h.t.Fatal(err)
+	for _, k := range []struct {
+		pid int
+		sig syscall.Signal
+	}{{s.PID, syscall.SIGSTOP}, {s.Keeper, syscall.SIGKILL}, {s.PID, syscall.SIGKILL}} {
+		if err := syscall.Kill(k.pid, k.sig); err != nil {
+			h.t.Fatal(err)
+		}
 	}
 	waitFor(h.t, "end of the shim", func() bool { _, err := h.client.Status(h.t.Context()); return err != nil })
 }

@@ -132,23 +132,12 @@ func TestE2EPushRefused(t *testing.T) {
 	h.clean()
 }
 
-// After kill -9 of the shim the next ADD starts a new one; no address is lost or
+// After kill -9 of shim and keeper the next ADD starts a new one; no address is lost or
 // given twice, and DEL of the first works, also when it is what starts the shim.
 func TestE2EKill(t *testing.T) {
 	h := newHost(t)
 	one := result(t, h.must("ADD", "one", nil, e2eConf))
-	kill := func() {
-		t.Helper()
-		s, err := h.client.Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		waitFor(t, "end of the shim", func() bool { _, err := h.client.Status(t.Context()); return err != nil })
-	}
-	kill()
+	h.kill()
 	if got := h.exec("CHECK", "one", nil, withPrev(t, h.encode(one))); got.code == 0 || !strings.Contains(got.stdout, `"code":11`) {
 		t.Errorf("CHECK without a shim: %+v", got)
 	}
@@ -161,10 +150,10 @@ func TestE2EKill(t *testing.T) {
 	}
 	h.must("CHECK", "one", nil, withPrev(t, h.encode(one)))
 	h.must("DEL", "one", nil, e2eConf)
-	kill()
+	h.kill()
 	h.must("DEL", "two", nil, e2eConf) // starts a shim, since two is recorded
 	h.clean()
-	kill()
+	h.kill()
 	h.must("DEL", "two", nil, e2eConf) // starts none
 	if _, err := h.client.Status(t.Context()); !errors.Is(err, shim.ErrNotRunning) {
 		t.Errorf("DEL without anything recorded started a shim: %v", err)

@@ -176,7 +176,7 @@ func ours(b *testing.B) subject {
 		c := shim.NewClient(filepath.Join(run, "shim.sock"))
 		defer c.Close()
 		if st, err := c.Status(b.Context()); err == nil {
-			_ = unix.Kill(st.PID, unix.SIGKILL)
+			_ = unix.Kill(st.PID, unix.SIGTERM)
 		}
 		_ = os.RemoveAll(dir)
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,7 @@ func (s *Server) attach(ctx context.Context, k ipam.Key, req shim.AttachRequest,
 		Version: stateVersion, Key: k, UUID: interfaceID(k), Owner: who.uid,
 		Created: time.Now().UTC(), Request: req,
 	}}
+	s.startHolding(a)
 	if err = s.bringUp(ctx, a, nil); err == nil {
 		err = s.keep(a)
 	}
@@ -73,7 +75,7 @@ func (s *Server) again(ctx context.Context, a *attachment, req shim.AttachReques
 	if a.problem == "" {
 		return a, false, nil
 	}
-	next := &attachment{rec: a.rec, undo: a.undo}
+	next := &attachment{rec: a.rec, held: a.held, undo: a.undo}
 	if err := s.bringUp(ctx, next, &a.rec); err != nil {
 		return nil, false, errors.Join(err, s.letGo(ctx, next))
 	}
@@ -121,7 +123,7 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err := s.takeAddress(ctx, n, a, before); err != nil {
 		return err
 	}
-	if err := startInterface(ctx, a); err != nil {
+	if err := s.startInterface(ctx, a); err != nil {
 		return err
 	}
 	if err := replug(ctx, a); err != nil {
@@ -130,6 +132,7 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err := s.startRelay(a); err != nil {
 		return err
 	}
+	s.resumePeers(a)
 	if err := s.bindSockets(a); err != nil {
 		return err
 	}
@@ -139,7 +142,14 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err := s.setNames(a); err != nil {
 		return err
 	}
-	return s.startForwards(ctx, a)
+	if err := s.startForwards(ctx, a); err != nil {
+		return err
+	}
+	if before != nil {
+		s.takenOver(a)
+		s.announce(a)
+	}
+	return nil
 }
 
 // takeMAC makes sure that nobody else in the network has the MAC.
@@ -175,12 +185,12 @@ func (s *Server) byLocked(k ipam.Key, uid uint32) string {
 	return ""
 }
 
-func startInterface(ctx context.Context, a *attachment) error {
+func (s *Server) startInterface(ctx context.Context, a *attachment) error {
 	mac, err := net.ParseMAC(a.rec.MAC)
 	if err != nil {
 		return err
 	}
-	dev, err := a.net.Start(ctx, vmnet.Config{UUID: a.rec.UUID, MAC: mac, Tap: a.direct()})
+	dev, err := a.net.Start(ctx, vmnet.Config{UUID: a.rec.UUID, MAC: mac, Tap: a.direct(), Files: s.deviceFiles(a)})
 	if err != nil {
 		return fmt.Errorf("attachment %s: start interface: %w", a.rec.Key, err)
 	}
@@ -193,6 +203,7 @@ func startInterface(ctx context.Context, a *attachment) error {
 		// What is not there yet is looked for again when the guest asks.
 		a.router, _ = findRouter(ctx, a)
 	}
+	s.followDevice(a)
 	return nil
 }
 
@@ -201,9 +212,13 @@ func (s *Server) startRelay(a *attachment) error {
 	if err != nil {
 		return err
 	}
-	log := s.logOf(a.rec.Key)
-	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Threads: &s.threads, Limits: limitsOf(a.rec.Request.Bandwidth), OnPeer: func(e relay.PeerEvent) {
+	log, k, held := s.logOf(a.rec.Key), a.rec.Key, a.held
+	hold := func(c syscall.Conn) func() { return held.keepPeer(fileCaller, c) }
+	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Threads: &s.threads, Limits: limitsOf(a.rec.Request.Bandwidth), Hold: hold, OnPeer: func(e relay.PeerEvent) {
 		log := log.WithField("via", e.Via)
+		if e.Connected {
+			s.notePeer(k, e)
+		}
 		if e.Err != nil {
 			log = log.WithError(e.Err)
 		}

@@ -23,6 +23,7 @@ type attachment struct {
 	watch   *observe.Stage   // of a guest that the shim gives no address; else nil
 	router  vmnet.Router     // of a guest with IPv6; zero when broken or not found yet
 	sockets []boundSocket
+	held    *holding // nil without a file store
 	names   []string // in full, of the network's DNS
 
 	undo  undoList // guarded by the key's lock, as is given

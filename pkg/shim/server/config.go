@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/shim/keeper"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -38,8 +39,15 @@ type Config struct {
 	// the mode of the socket lets them connect. They see only what is theirs.
 	OtherUsers bool
 	// KeepSocket leaves the socket file when Serve ends, for a listener that a
-	// service manager made.
+	// service manager made, and the attachments' if it keeps Files too.
 	KeepSocket bool
+	// Files keeps the descriptors that the next shim needs. Nil: guests connect
+	// again after a restart.
+	Files FileStore
+	// Keeper returns the process ID of the keeper. Nil: there is none.
+	Keeper func() int
+	// Kept are the descriptors that Files kept for an earlier shim. New owns them.
+	Kept []keeper.File
 	// Problems are told in Status beside those that the server finds.
 	Problems []string
 	// BootpdLeases is the file of macOS' DHCP server in which addresses of guests

@@ -69,17 +69,21 @@ func (s *Server) giveFrames(w http.ResponseWriter, r *http.Request, a *attachmen
 		return errors.Join(err, host.Close())
 	}
 	defer conn.Close()
-	// From here on the answer is begun: errors go to the log.
+	// From here on the answer is begun: errors go to the log. The host's end is kept
+	// before the guest has the other: no instant at which a death would part them.
+	release := a.held.keepPeer(filePulled, host)
 	if err := s.handOver(r.Context(), conn, a, guest); err != nil {
+		release()
 		s.logOf(a.rec.Key).WithError(errors.Join(err, host.Close())).Warn("frame fd not handed over")
 		return nil
 	}
 	port, err := newPort(a.rec.Request.Frames, host, a.ifc.MaxPacketSize())
 	if err != nil {
+		release()
 		s.logOf(a.rec.Key).WithError(err).Error("frame fd of no use")
 		return nil
 	}
-	a.relay.Attach(port, "fd")
+	a.relay.AttachHeld(port, "fd", release)
 	s.tell(a.rec.Key, a.rec.Owner, shim.EventHandedOver, "kind", a.rec.Request.Frames)
 	return nil
 }

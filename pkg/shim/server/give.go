@@ -55,7 +55,7 @@ func (s *Server) receiveFrames(ctx context.Context, hijacked any, a *attachment,
 	case refusal == nil && m.Kind == handover.KindNetNS:
 		refusal = errors.Join(s.plugFirst(ctx, a, f, who), f.Close())
 	case refusal == nil:
-		refusal = a.attachFrames(f, m.Kind)
+		refusal = s.attachFrames(a, f, m.Kind)
 	default:
 		refusal = errors.Join(refusal, f.Close())
 	}
@@ -84,13 +84,15 @@ const maxGiven = 4
 
 // attachFrames makes f the attachment's peer, or a place where its peers appear. It
 // owns f. The caller holds the key's lock.
-func (a *attachment) attachFrames(f *os.File, kind string) error {
+func (s *Server) attachFrames(a *attachment, f *os.File, kind string) error {
 	if kind == handover.KindTap {
+		release := a.held.keepPeer(fileTap, f)
 		port, err := relay.NewTapPort(f, a.ifc.MaxPacketSize())
 		if err != nil {
+			release()
 			return err
 		}
-		a.relay.Attach(port, shim.ViaTap)
+		a.relay.AttachHeld(port, shim.ViaTap, release)
 		return nil
 	}
 	lone, err := prepareGiven(f)
@@ -102,11 +104,13 @@ func (a *attachment) attachFrames(f *os.File, kind string) error {
 	case lone:
 		return a.listenGiven(f)
 	}
+	release := a.held.keepPeer(filePulled, f)
 	port, err := newPort(kind, f, a.ifc.MaxPacketSize())
 	if err != nil {
+		release()
 		return err
 	}
-	a.relay.Attach(port, "fd")
+	a.relay.AttachHeld(port, "fd", release)
 	return nil
 }
 
@@ -115,19 +119,31 @@ func (a *attachment) listenGiven(f *os.File) error {
 	if a.given == maxGiven {
 		return errors.Join(fmt.Errorf("%d sockets were given for this attachment: want no more", maxGiven), f.Close())
 	}
-	c, err := net.FilePacketConn(f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	u, err := boundDatagram(f)
+	if err != nil {
+		return errors.Join(err, f.Close())
 	}
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return errors.Join(fmt.Errorf("a socket of %s: want a unix socket", c.LocalAddr().Network()), c.Close())
-	}
+	release := a.held.keepPeer(fileGiven, f)
+	_ = f.Close() // u is a duplicate
 	if err := a.relay.ListenDatagram(u); err != nil {
+		release()
 		return err
 	}
 	a.given++
 	return nil
+}
+
+// boundDatagram returns f, which stays the caller's, as a unix datagram socket.
+func boundDatagram(f *os.File) (*net.UnixConn, error) {
+	c, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("a socket of %s: want a unix socket", c.LocalAddr().Network()), c.Close())
+	}
+	return u, nil
 }
 
 // prepareGiven makes room for a burst in a socket that somebody else made, and

@@ -16,7 +16,10 @@ func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request, who caller) e
 	st := shim.Status{
 		Version: s.cfg.Version, PID: os.Getpid(), UptimeSeconds: time.Since(s.started).Seconds(),
 		Goroutines: runtime.NumGoroutine(), Drivers: s.driverNames(),
-		RuntimeDir: s.cfg.Dirs.Runtime, StateDir: s.cfg.Dirs.State,
+		RuntimeDir: s.cfg.Dirs.Runtime, StateDir: s.cfg.Dirs.State, Kept: s.cfg.Files != nil,
+	}
+	if s.cfg.Keeper != nil {
+		st.Keeper = s.cfg.Keeper()
 	}
 	atts := s.visible(who)
 	st.Attachments = len(atts)
@@ -25,6 +28,9 @@ func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request, who caller) e
 		s.mu.Lock()
 		st.Problems = slices.Clone(s.problems)
 		s.mu.Unlock()
+		if p := s.keeperProblem(); p != "" {
+			st.Problems = append(st.Problems, p)
+		}
 	}
 	for _, a := range atts {
 		if a.problem != "" {

@@ -57,6 +57,12 @@ func (s *Server) leaveIfIdle() bool {
 	return s.leaving
 }
 
+func (s *Server) setHanding() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving, s.handing = true, true
+}
+
 func (s *Server) setLeaving() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

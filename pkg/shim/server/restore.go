@@ -51,6 +51,7 @@ func (s *Server) restore(ctx context.Context) error {
 	if err := s.clearSockets(recs); err != nil {
 		return err
 	}
+	defer s.dropOrphans()
 	var g errgroup.Group
 	g.SetLimit(restoreAtOnce)
 	for _, rec := range recs {
@@ -68,13 +69,14 @@ func (s *Server) revive(ctx context.Context, rec attachmentRecord) {
 	defer cancel()
 	before := rec
 	a := &attachment{rec: rec}
+	s.startHolding(a)
 	s.addDurableUndos(a)
 	log := s.logOf(rec.Key)
 	if err := s.bringUp(ctx, a, &before); err != nil {
 		if uerr := s.letGo(ctx, a); uerr != nil {
 			log.WithError(uerr).Warn("clean up")
 		}
-		a = &attachment{rec: before, undo: a.undo, problem: err.Error()}
+		a = &attachment{rec: before, held: a.held, undo: a.undo, problem: err.Error()}
 		log.WithError(err).Warn("attachment could not be brought back")
 		s.tell(rec.Key, rec.Owner, shim.EventBroken, "problem", err.Error())
 	} else {

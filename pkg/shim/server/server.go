@@ -41,6 +41,8 @@ type Server struct {
 	live    context.Context // ends when the shim leaves, and streams with it
 	endLive context.CancelFunc
 
+	inherited map[string]fileSet // by prefix; each guarded by its attachment's key lock
+
 	unconfirmed bool // the lease store was away at the start; set by restore only
 
 	mu       sync.Mutex // guards the rest; see the package comment
@@ -53,6 +55,7 @@ type Server struct {
 	makingBy map[uint32]int // the same, of each user
 	active   int            // requests under way
 	leaving  bool
+	handing  bool          // another shim takes over
 	idle     *time.Timer   // runs while there is nothing to do; nil without IdleExit
 	idled    chan struct{} // gets a token when idle has run out
 }
@@ -65,7 +68,9 @@ const maxThreads = 64
 // locks that directory against other shims; ctx bounds the wait for the lock and
 // the bringing back. The caller calls Serve or Close.
 func New(ctx context.Context, cfg Config) (*Server, error) {
+	kept := sorted(cfg.Kept)
 	if err := cfg.check(); err != nil {
+		closeSets(kept)
 		return nil, err
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
@@ -73,11 +78,12 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg: cfg, uid: uint32(os.Geteuid()), started: time.Now(), state: state{cfg.Dirs.State}, choosing: newCtxLock(),
 		nets: map[string]*network{}, atts: map[ipam.Key]*attachment{}, choices: map[string]networkRecord{},
 		guests: map[guestID]int{}, makingBy: map[uint32]int{}, idled: make(chan struct{}, 1), threads: relay.Threads{Max: maxThreads},
-		streams: make(chan struct{}, maxStreams),
+		streams: make(chan struct{}, maxStreams), inherited: kept,
 	}
 	s.live, s.endLive = context.WithCancel(context.WithoutCancel(ctx))
 	unlock, err := shim.LockFile(ctx, filepath.Join(cfg.Dirs.State, "lock"))
 	if err != nil {
+		closeSets(kept)
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	s.unlock = unlock
@@ -92,7 +98,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 // Serve answers requests on l, which it owns, until ctx is done or the shim was
 // idle for Config.IdleExit; then it removes the socket file, lets requests under
 // way end, and closes everything. Attachments and leases stay in the state
-// directory. It returns nil in both cases.
+// directory. It returns nil in both cases. When the cause of ctx's end is
+// ErrRestart, it leaves sockets and their files to the next shim.
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	l.SetUnlinkOnClose(false) // leave removes it, and only if it is ours
@@ -128,6 +135,11 @@ func (s *Server) wait(ctx context.Context, l *net.UnixListener, own fs.FileInfo,
 		case err := <-failed:
 			return fmt.Errorf("serve: %w", err)
 		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), ErrRestart) {
+				s.cfg.Log.Info("asked to be started again")
+				s.setHanding()
+				return nil
+			}
 			s.cfg.Log.Info("asked to end")
 			_, err := s.leaveSocket(l, own, func() bool { s.setLeaving(); return true })
 			return err
@@ -164,6 +176,7 @@ func (s *Server) Close() error {
 	unlock := s.unlock
 	s.unlock = nil
 	s.mu.Unlock()
+	defer closeSets(s.inherited)
 	var errs []error
 	for _, a := range atts {
 		// No request is under way any more, so nobody holds the key.

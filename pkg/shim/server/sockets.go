@@ -23,13 +23,13 @@ func (s *Server) bindSockets(a *attachment) error {
 	}
 	for _, kind := range []string{shim.FramesDgram, shim.FramesStream} {
 		path := s.cfg.Dirs.Socket(a.rec.Network, a.rec.ContainerID, a.rec.IfName, kind)
-		// Whatever is there is of an earlier life of this attachment: the
-		// directory is the shim's alone.
-		if err := remove(path); err != nil {
-			return fmt.Errorf("attachment %s: %w", a.rec.Key, err)
-		}
-		a.undo.add(kind+" socket", func(context.Context) error { return remove(path) })
-		if err := listenFrames(a, kind, path); err != nil {
+		a.undo.add(kind+" socket", func(context.Context) error {
+			if a.held != nil && s.outlived() {
+				return nil
+			}
+			return remove(path)
+		})
+		if err := s.listenFrames(a, kind, path); err != nil {
 			return fmt.Errorf("attachment %s: %s socket: %w", a.rec.Key, kind, err)
 		}
 		if err := s.giveSocket(path, a.rec.Owner); err != nil {
@@ -64,8 +64,22 @@ func (a *attachment) missingSocket() string {
 	return ""
 }
 
-// listenFrames binds a socket and gives it to the relay, which then owns it.
-func listenFrames(a *attachment, kind, path string) error {
+// listenFrames gives the relay a named socket, which it then owns: the one that an
+// earlier shim bound, or a new one.
+func (s *Server) listenFrames(a *attachment, kind, path string) error {
+	if f := s.keptSocket(a, kind, path); f != nil {
+		err := a.resumeSocket(kind, f, s.lastPeer(a.rec.Key, path))
+		if err == nil {
+			return nil
+		}
+		s.logOf(a.rec.Key).WithError(err).Warn(kind + " socket could not be taken over")
+		a.held.drop(kind[:1])
+	}
+	// Whatever is there is of an earlier life of this attachment: the directory is
+	// the shim's alone.
+	if err := remove(path); err != nil {
+		return err
+	}
 	if kind == shim.FramesDgram {
 		c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 		if err != nil {
@@ -73,6 +87,7 @@ func listenFrames(a *attachment, kind, path string) error {
 		}
 		// Smaller buffers mean earlier drops, nothing worse.
 		_, _ = c.SetReadBuffer(socketBuffer), c.SetWriteBuffer(socketBuffer)
+		a.held.keep(fileDgram, c)
 		return a.relay.ListenDatagram(c)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -80,7 +95,31 @@ func listenFrames(a *attachment, kind, path string) error {
 		return err
 	}
 	l.SetUnlinkOnClose(false) // the undo removes it, by then it may be a successor's
+	a.held.keep(fileStream, l)
 	return a.relay.ListenStream(l)
+}
+
+// resumeSocket gives the relay a socket that an earlier shim bound, and the
+// datagram peer which that had. f stays the caller's.
+func (a *attachment) resumeSocket(kind string, f *os.File, peer string) error {
+	if kind == shim.FramesDgram {
+		u, err := boundDatagram(f)
+		if err != nil {
+			return err
+		}
+		a.held.take(fileDgram, f)
+		return a.relay.ListenDatagramFor(u, peer)
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		return err
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return errors.Join(fmt.Errorf("%s is a socket of %s", f.Name(), l.Addr().Network()), l.Close())
+	}
+	a.held.take(fileStream, f)
+	return a.relay.ListenStream(u)
 }
 
 // giveSocket lets the owner of the attachment, and nobody else, connect.
