@@ -56,7 +56,9 @@ func guardOf(r *attachmentRecord) vmnet.Guard {
 		MAC: on(g.MAC), IP: on(g.IP), DHCP: on(g.DHCP), RA: on(g.RA),
 		Addrs: r.addrs(), Allow: g.Allow, Deny: g.Deny,
 	}
-	if r.Granted.IPv6 == shim.IPSLAAC && r.Granted.Subnet6.IsValid() {
+	// With driver vmnet it is the system that advertises the prefix, and guests make
+	// addresses of it whatever was asked for.
+	if (r.Granted.IPv6 == shim.IPSLAAC || r.Granted.Driver == shim.DriverVmnet) && r.Granted.Subnet6.IsValid() {
 		w.Free = []netip.Prefix{r.Granted.Subnet6}
 	}
 	return w
