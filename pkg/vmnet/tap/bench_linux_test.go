@@ -93,7 +93,7 @@ func listenIn(b *testing.B, s space, serve func(net.Conn)) {
 				done.Go(func() { defer c.Close(); serve(c) })
 			}
 		})
-		b.Cleanup(func() { l.Close() })
+		b.Cleanup(func() { l.Close(); done.Wait() })
 		return nil
 	})
 }

@@ -37,6 +37,11 @@ func (n *network) setFirewall() error {
 		// only (CVE-2020-8558).
 		rules(iif(eq, br), v4, dst(eq, loopback), drop()),
 	}
+	for _, p := range n.subnets() {
+		// Guests among each other need no tracking; with br_netfilter they had it.
+		gw := netip.PrefixFrom(n.gatewayOf(p), p.Addr().BitLen())
+		guard = append(guard, rules(iif(eq, br), family(p.Addr()), src(eq, p), dst(eq, p), dst(neq, gw), rule{&expr.Notrack{}}))
+	}
 	forward := []rule{
 		rules(iif(eq, br), oif(eq, br), accept()), // bridged, with br_netfilter; or to itself
 		rules(oif(eq, br), established(), accept()),
@@ -63,6 +68,14 @@ func (n *network) setFirewall() error {
 		{"forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter, "", forward},
 		{"postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, "", nat},
 	})
+}
+
+// gatewayOf is the gateway's address in one of the network's subnets.
+func (n *network) gatewayOf(p netip.Prefix) netip.Addr {
+	if p.Addr().Is4() {
+		return n.info.Gateway
+	}
+	return vmnet.FirstAddr(p)
 }
 
 func masquerade() rule { return rule{&expr.Masq{}} }
