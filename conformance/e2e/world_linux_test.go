@@ -117,17 +117,8 @@ func frameworkWith(t testing.TB, name string, lib libvmnet.Library, broker bool)
 		keys:   map[string]any{"driver": "vmnet", "subnet": macSubnet},
 		env:    append(slices.Clip(lib.Env), libvmnet.PathEnv+"="+lib.Path),
 		floods: true,
-		listen: func(t testing.TB) (l net.Listener) {
-			t.Helper()
-			err := outside.do(func() (err error) { l, err = net.Listen("tcp4", outsideAddr+":0"); return err })
-			if err != nil {
-				t.Fatal(err)
-			}
-			return l
-		},
-		at: func(_ netip.Prefix, l net.Listener) netip.AddrPort {
-			return netip.AddrPortFrom(netip.MustParseAddr(outsideAddr), portOf(l))
-		},
+		listen: listenAt(outside),
+		at:     atOutside,
 	}
 	const tap = "LIBVMNET_TAP=tap0"
 	if !broker {
@@ -141,6 +132,37 @@ func frameworkWith(t testing.TB, name string, lib libvmnet.Library, broker bool)
 	}
 	w.env = append(w.env, env)
 	return w
+}
+
+// kernel is the world of driver tap: a machine in a namespace of its own, with a
+// way to another one.
+func kernel(t testing.TB) *world {
+	t.Helper()
+	require.Root(t)
+	require.Tool(t, "ip")
+	host, outside := newNamespace(t), newNamespace(t)
+	host.script(t, `ip link set lo up; ip link add up0 type veth peer name out0; ip link set out0 netns "$1"
+ip addr add `+macUplink+`/24 dev up0; ip link set up0 up`, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), outside.file.Fd()))
+	outside.script(t, "ip link set lo up; ip addr add "+outsideAddr+"/24 dev out0; ip link set out0 up")
+	w := &world{name: "tap", keys: map[string]any{"driver": "tap"}, floods: true, do: host.do}
+	w.listen, w.at = listenAt(outside), atOutside
+	return w
+}
+
+// listenAt returns what opens a socket in the namespace outside.
+func listenAt(outside namespace) func(testing.TB) net.Listener {
+	return func(t testing.TB) (l net.Listener) {
+		t.Helper()
+		err := outside.do(func() (err error) { l, err = net.Listen("tcp4", outsideAddr+":0"); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+}
+
+func atOutside(_ netip.Prefix, l net.Listener) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(outsideAddr), portOf(l))
 }
 
 // sanitizeEnv, when set, has the tests use a library with the address sanitizer.

@@ -13,3 +13,9 @@ func framework(t testing.TB, _ int) *world {
 	require.Linux(t)
 	return nil
 }
+
+// kernel skips the test: driver tap is for Linux.
+func kernel(t testing.TB) *world {
+	require.Linux(t)
+	return nil
+}

@@ -32,10 +32,11 @@ type world struct {
 	floods bool
 }
 
-// inWorlds runs a test with driver netstack, and with driver vmnet in the two
-// ways in which it uses the framework.
+// inWorlds runs a test with driver netstack, with driver tap, and with driver vmnet
+// in the two ways in which it uses the framework.
 func inWorlds(t *testing.T, test func(*testing.T, *world)) {
 	t.Run("netstack", func(t *testing.T) { test(t, netstack()) })
+	t.Run("tap", func(t *testing.T) { test(t, kernel(t)) })
 	for _, release := range []int{260000, 150000} {
 		t.Run(releaseName(release), func(t *testing.T) { test(t, framework(t, release)) })
 	}

@@ -153,6 +153,9 @@ func normalizeFrames(r *shim.AttachRequest) error {
 	default:
 		return shim.Invalidf("frames", r.Frames, "want %q, %q or %q", shim.FramesDgram, shim.FramesStream, shim.FramesTap)
 	}
+	if r.Network.Offload && r.Network.Driver == shim.DriverTap && r.Frames != shim.FramesTap {
+		return unsupported("network.offload", "true", fmt.Sprintf("driver %s has it with frames %q only", r.Network.Driver, shim.FramesTap))
+	}
 	return nil
 }
 
