@@ -2,13 +2,14 @@
 # Install what tests and demos need beyond Go: deps.sh vm|all.
 #   vm   QEMU, busybox and a small Linux kernel for the real guest
 #   all  that, and clang with blocks for the library with vmnet.framework's ABI,
-#        etcd for the store that a fleet shares, and containerd
+#        etcd for the store that a fleet shares, containerd, and what reads
+#        captures and metrics
 # As root on Debian and its kin it installs; elsewhere it prints the one command
 # and says what is left out. It never fails for that: the tests say what they
 # skip and why.
 set -euo pipefail
 vm="qemu-system-x86 busybox-static"
-all="$vm clang libblocksruntime-dev iproute2 nftables"
+all="$vm clang libblocksruntime-dev iproute2 nftables tcpdump tshark"
 want=$all
 [ "${1:-all}" = vm ] && want=$vm
 
@@ -70,6 +71,21 @@ fetch_clients() {
   rm -rf "$tmp"
 }
 
+# promtool, which judges /metrics; the package would start a server
+# (VMNET_PROMETHEUS_DIR).
+fetch_promtool() {
+  local tmp dir=${VMNET_PROMETHEUS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmnet/prometheus}
+  command -v promtool >/dev/null && return 0
+  [ -x "$dir/usr/bin/promtool" ] && return 0
+  tmp=$(mktemp -d)
+  if (cd "$tmp" && apt-get download -q prometheus >/dev/null && mkdir -p "$dir" && dpkg -x ./*.deb "$dir"); then
+    echo "deps: promtool is in $dir"
+  else
+    echo "deps: prometheus: cannot be fetched; the test with promtool is left out" >&2
+  fi
+  rm -rf "$tmp"
+}
+
 case "$(uname -s)" in
 Linux)
   if ! command -v apt-get >/dev/null; then
@@ -87,7 +103,7 @@ Linux)
     apt-get update -q >/dev/null
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >/dev/null
   fi
-  [ "${1:-all}" = vm ] || { fetch_etcd; fetch_containerd; fetch_clients; }
+  [ "${1:-all}" = vm ] || { fetch_etcd; fetch_containerd; fetch_clients; fetch_promtool; }
   [ "$(uname -m)" = x86_64 ] || { echo "deps: the real guest is x86-64 only so far; left out" >&2; exit 0; }
   fetch_kernel
   ;;
