@@ -11,7 +11,7 @@ BENCHTIME ?= 1s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: build demo demo-vm test deps conformance lint race vmnet-matrix fuzz cross bench bench-vmnet bench-verbs sign clean help
+.PHONY: soak build demo demo-vm test deps conformance lint race vmnet-matrix fuzz cross bench bench-vmnet bench-verbs sign clean help
 
 build: ## build bin/vmnet (the CNI plugin) and bin/vmnet-shim
 	@mkdir -p $(BIN)
@@ -33,6 +33,9 @@ deps: ## install what the tests need beyond Go (as root on Debian; elsewhere say
 test: build ## every test that can run here; installs what it needs as root on Debian
 	@./conformance/deps.sh all
 	./conformance/test.sh $(TESTFLAGS)
+
+soak: ## guests come and go and the shim is killed for SOAK (15m): nothing may grow
+	$(GO) test ./conformance/e2e -count=1 -timeout 60m -v -run '^TestSoak$$' -soak $(or $(SOAK),15m)
 
 conformance: build ## judge the plugin, and the reference plugins, by the letter of the CNI spec
 	@./conformance/deps.sh all

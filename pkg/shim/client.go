@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -205,7 +206,7 @@ func (c *Client) wrap(op string, err error) error {
 	case errors.As(err, &e):
 		return err
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
-		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: no answer in time (at most %s)", op, c.addr, c.timeout), cause: err}
+		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: no answer in time (at most %s)%s", op, c.addr, c.timeout, c.whyDown()), cause: err}
 	case errors.Is(err, context.Canceled):
 		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, context.Canceled), cause: err}
 	case notListening(err):
@@ -213,7 +214,15 @@ func (c *Client) wrap(op string, err error) error {
 	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM):
 		return &Error{Code: CodeDenied, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, err), cause: err}
 	}
-	return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, err), cause: err}
+	return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: %v%s", op, c.addr, err, c.whyDown()), cause: err}
+}
+
+// whyDown adds what the keeper tells of a shim that dies too often.
+func (c *Client) whyDown() string {
+	if p, err := KeeperProblem(filepath.Dir(c.addr)); err == nil && p != "" {
+		return ": " + p
+	}
+	return ""
 }
 
 // dial connects to the shim's socket, and to nobody else's.

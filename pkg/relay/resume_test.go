@@ -1,0 +1,69 @@
+package relay_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net"
+	"testing"
+
+	"github.com/vmnet-cni/vmnet/pkg/relay"
+)
+
+// TestResync cuts a stream at every byte and looks that the next whole frame of
+// the guest, and all after it, are found.
+func TestResync(t *testing.T) {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	var stream []byte
+	var starts []int
+	for i := range 4 {
+		f := bytes.Repeat([]byte{byte(i)}, 60+i)
+		copy(f[6:], mac)
+		starts = append(starts, len(stream))
+		stream = append(binary.BigEndian.AppendUint32(stream, uint32(len(f))), f...)
+	}
+	for cut := range starts[3] {
+		want := 0
+		for _, s := range starts {
+			if s >= cut {
+				want++
+			}
+		}
+		d := relay.NewDecoder(1514)
+		d.Resync(mac)
+		got := 0
+		for rest := stream[cut:]; len(rest) > 0; {
+			n := copy(d.Room()[:min(7, len(rest))], rest) // in small parts
+			d.Fill(n)
+			rest = rest[n:]
+			for f, why, ok := d.Next(); ok; f, why, ok = d.Next() {
+				if why != relay.ReasonNone || f[20] != byte(4-want+got) {
+					t.Fatalf("cut at %d: frame %d is %x, %v", cut, got, f[:21], why)
+				}
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("cut at %d: %d frames, want %d", cut, got, want)
+		}
+	}
+}
+
+// TestResyncGivesUp passes noise: the stream is out of step at last, and nothing is
+// found.
+func TestResyncGivesUp(t *testing.T) {
+	d := relay.NewDecoder(1514)
+	d.Resync(net.HardwareAddr{2, 0, 0, 0, 0, 9})
+	for n := 0; n < 2<<20; {
+		room := d.Room()
+		clear(room)
+		d.Fill(len(room))
+		n += len(room)
+		if _, why, ok := d.Next(); ok {
+			if why != relay.ReasonOutOfStep || n < 1<<20 {
+				t.Errorf("after %d bytes: %v", n, why)
+			}
+			return
+		}
+	}
+	t.Error("it never gave up")
+}

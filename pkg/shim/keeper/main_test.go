@@ -1,0 +1,18 @@
+package keeper_test
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// The test binary plays the shim when roleEnv is set.
+const roleEnv = "KEEPER_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleEnv); role != "" {
+		os.Exit(playShim(role))
+	}
+	goleak.VerifyTestMain(m)
+}
