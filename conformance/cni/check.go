@@ -151,12 +151,28 @@ func checkUntracked(p *probe) {
 		}
 		a.del()
 	}
-	if tried {
+	if p.checkForward() || tried {
 		return
 	}
 	if !p.loseFiles() {
 		p.skipf("nothing to take away: the target has no drift hook, and ADD makes no file in its Dirs")
 	}
+}
+
+// checkForward takes a forwarded port away, which no result tells of, and reports
+// whether there is such a thing.
+func (p *probe) checkForward() bool {
+	if p.target.Drift == "" || !p.declares("portMappings") {
+		return false
+	}
+	a := p.attachment(0, withCap("portMappings", p.examples()["portMappings"]))
+	a.mustAdd()
+	defer a.del()
+	if !p.drift(a, "forward") {
+		return false
+	}
+	p.refused("CHECK after a drift: forward", a.check())
+	return true
 }
 
 // loseFiles removes what ADD made in the target's directories, where reservations

@@ -113,7 +113,7 @@ type Target struct {
 // of an attachment, stop, start, suspend and resume the daemon that connectivity
 // depends on, and make ADD impossible and possible again.
 func Drifts() []string {
-	return []string{"interface", "mac", "mtu", "address", "route", "socket", "reservation", "host",
+	return []string{"interface", "mac", "mtu", "address", "route", "socket", "reservation", "forward", "host",
 		"daemon-stop", "daemon-start", "daemon-hang", "daemon-resume", "unable", "able"}
 }
 

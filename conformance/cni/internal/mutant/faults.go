@@ -46,7 +46,8 @@ func Faults() map[string]string {
 		"C01": "CHECK needs some seconds", "C02": "CHECK without prevResult succeeds", "C03": "does not compare mac", "C03-mtu": "does not compare mtu",
 		"C03-address": "does not compare addresses", "C03-name": "does not look for the interface", "C03-socket": "does not look for the socket",
 		"C04": "refuses a longer result", "C05": "does not look at the daemon", "C05-reservation": "does not look at the reservation",
-		"C06": "does not execute the IPAM plugin", "C06-ignore": "hides the IPAM plugin's error", "C07": "knows any container", "C08": "CHECK writes",
+		"C05-forward": "does not look at forwarded ports",
+		"C06":         "does not execute the IPAM plugin", "C06-ignore": "hides the IPAM plugin's error", "C07": "knows any container", "C08": "CHECK writes",
 
 		"T01": "always ready", "T01-code": "code 7 when not ready", "T02": "ADD needs STATUS", "T03": "does not execute the IPAM plugin",
 		"T04": "slow", "T04-write": "STATUS writes", "T05": "ready without addresses",

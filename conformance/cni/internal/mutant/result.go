@@ -135,6 +135,8 @@ func check(c *call) (any, error) {
 		return nil, nil
 	case !ok:
 		return nil, failf(3, "%s/%s is unknown", c.id, c.ifname)
+	case r.Lost && !fault("C05-forward"):
+		return nil, failf(104, "a port is not forwarded any more")
 	case fault("C01") && time.Since(r.At) < 3*time.Second:
 		return nil, failf(11, "not yet")
 	case fault("J10") && c.top["ipam"] == nil:

@@ -27,6 +27,7 @@ type record struct {
 	Socket string     `json:"socket"`
 	Conf   string     `json:"conf"` // hash of the configuration
 	At     time.Time  `json:"at"`
+	Lost   bool       `json:"lost,omitempty"` // its forwarded ports were taken away
 }
 
 // file returns the path of a file that is not an attachment's.
@@ -226,6 +227,8 @@ func (c *call) driftRecord(what string) int {
 		r.IP = r.IP.Next()
 	case "socket":
 		_ = os.Remove(r.Socket)
+	case "forward":
+		r.Lost = true
 	default:
 		return 77
 	}
