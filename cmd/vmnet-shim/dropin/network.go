@@ -50,6 +50,11 @@ func (s settings) request() (shim.AttachRequest, error) {
 			return r, err
 		}
 	}
+	// The real programs look at no frame: guests may use another MAC than the
+	// interface's, and addresses that they set by hand. Where they are among
+	// themselves, one of them may be their DHCP server and router.
+	off, alone := false, n.IPAM != shim.IPAMNone
+	r.Guard = shim.Guard{MAC: &off, IP: &off, DHCP: &alone, RA: &alone}
 	if s.prefix6.IsValid() {
 		n.Subnet6 = netip.PrefixFrom(s.prefix6, 64)
 	}

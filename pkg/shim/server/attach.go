@@ -35,6 +35,10 @@ func (s *Server) attach(ctx context.Context, k ipam.Key, req shim.AttachRequest,
 		return nil, false, fmt.Errorf("attachment %s: another request is at work on it: %w", k, err)
 	}
 	defer unlock()
+	if clientGone(ctx) {
+		// Whoever comes for what it left may have been here already.
+		return nil, false, fmt.Errorf("attachment %s: %w", k, context.Canceled)
+	}
 	s.mu.Lock()
 	a = s.atts[k]
 	s.mu.Unlock()
