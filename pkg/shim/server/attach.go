@@ -149,6 +149,7 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err := s.startForwards(ctx, a); err != nil {
 		return err
 	}
+	s.followDevice(a)
 	if before != nil {
 		s.takenOver(a)
 		s.announce(a)
@@ -207,7 +208,6 @@ func (s *Server) startInterface(ctx context.Context, a *attachment) error {
 		// What is not there yet is looked for again when the guest asks.
 		a.router, _ = findRouter(ctx, a)
 	}
-	s.followDevice(a)
 	return nil
 }
 

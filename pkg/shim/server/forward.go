@@ -30,6 +30,9 @@ func (s *Server) startForwards(ctx context.Context, a *attachment) error {
 	}
 	var done []vmnet.Forward
 	a.undo.add("forwards", func(ctx context.Context) error {
+		if a.held != nil && a.ifc.FileHolder() != nil && s.outlived() {
+			return nil // they end with the interface, and the next shim goes on with their sockets
+		}
 		var errs []error
 		for _, rule := range done {
 			errs = append(errs, forwarder.RemoveForward(ctx, rule))

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"os"
 	"sort"
 	"sync"
 	"syscall"
@@ -25,6 +27,9 @@ type forwards struct {
 	mu     sync.Mutex // guards all following fields; held while a rule is added or ends
 	closed bool
 	rules  map[forwardKey]*forward
+
+	onFiles func()
+	left    map[string]*os.File // sockets of an earlier process, by fileName
 }
 
 // A forwardKey is the host's port that a rule takes.
@@ -40,14 +45,16 @@ type forward struct {
 	ctx    context.Context // done when the rule ends
 	cancel context.CancelFunc
 	socket io.Closer
+	file   *os.File    // a duplicate of socket, for FileHolder; nil: none
+	left   *os.File    // socket of an earlier process, for start; nil: none
 	udp    *udpForward // nil for TCP
 	wg     sync.WaitGroup
 }
 
 var _ vmnet.Forwarder = (*device)(nil)
 
-func newForwards(d *device) *forwards {
-	return &forwards{d: d, rules: make(map[forwardKey]*forward)}
+func newForwards(d *device, left map[string]*os.File) *forwards {
+	return &forwards{d: d, left: maps.Clone(left), rules: make(map[forwardKey]*forward)}
 }
 
 // AddForward implements vmnet.Forwarder for TCP and UDP. The guest sees the
@@ -65,12 +72,17 @@ func (d *device) AddForward(ctx context.Context, f vmnet.Forward) error {
 	if err := d.forwards.add(f); err != nil {
 		return fmt.Errorf("forward %s: %w", f, err)
 	}
+	d.forwards.changed()
 	return nil
 }
 
 // RemoveForward implements vmnet.Forwarder.
 func (d *device) RemoveForward(_ context.Context, f vmnet.Forward) error {
-	return d.forwards.remove(forwardKey{f.Protocol, f.External})
+	err := d.forwards.remove(forwardKey{f.Protocol, f.External})
+	if err == nil {
+		d.forwards.changed()
+	}
+	return err
 }
 
 // Forwards implements vmnet.Forwarder. The rules are in the order of protocol
@@ -114,7 +126,7 @@ func (fs *forwards) add(rule vmnet.Forward) error {
 	case len(fs.rules) >= maxForwards:
 		return fmt.Errorf("%d rules of this interface already: %w", len(fs.rules), vmnet.BufferExhausted)
 	}
-	f := &forward{rule: rule, g: fs.d.net.gateway}
+	f := &forward{rule: rule, g: fs.d.net.gateway, left: fs.take(rule)}
 	f.ctx, f.cancel = context.WithCancel(f.g.ctx)
 	start := f.listenTCP
 	if rule.Protocol == vmnet.UDP {
@@ -180,7 +192,11 @@ func (fs *forwards) expire(now time.Time) {
 func (fs *forwards) close() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	fs.closed = true
+	fs.closed, fs.onFiles = true, nil
+	for _, file := range fs.left {
+		_ = file.Close()
+	}
+	fs.left = nil
 	for key, f := range fs.rules {
 		f.end()
 		delete(fs.rules, key)
@@ -191,6 +207,9 @@ func (fs *forwards) close() {
 func (f *forward) end() {
 	f.cancel()
 	_ = f.socket.Close()
+	if f.file != nil {
+		_ = f.file.Close()
+	}
 	if f.udp != nil {
 		f.udp.table.endAll()
 	}

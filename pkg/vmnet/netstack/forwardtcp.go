@@ -25,11 +25,15 @@ func (f *forward) hostNetwork(base string) (network, address string) {
 func (f *forward) listenTCP() error {
 	network, address := f.hostNetwork("tcp")
 	var lc net.ListenConfig
-	l, err := lc.Listen(f.ctx, network, address)
-	if err != nil {
-		return err
+	l := inheritedTCP(f.left, f.rule.External.Port())
+	if l == nil {
+		var err error
+		if l, err = lc.Listen(f.ctx, network, address); err != nil {
+			return err
+		}
 	}
 	f.socket = l
+	f.keepFile(l.(*net.TCPListener))
 	f.wg.Go(func() { f.accept(l) })
 	return nil
 }

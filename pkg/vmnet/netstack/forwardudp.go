@@ -20,10 +20,14 @@ type udpForward struct {
 func (f *forward) listenUDP() error {
 	network, address := f.hostNetwork("udp")
 	var lc net.ListenConfig
-	c, err := lc.ListenPacket(f.ctx, network, address)
-	if err != nil {
-		return err
+	c := inheritedUDP(f.left, f.rule.External.Port())
+	if c == nil {
+		var err error
+		if c, err = lc.ListenPacket(f.ctx, network, address); err != nil {
+			return err
+		}
 	}
+	f.keepFile(c.(*net.UDPConn))
 	l := f.g.cfg.Limits
 	f.socket = c
 	f.udp = &udpForward{f: f, conn: c.(*net.UDPConn), table: newNATTable[*gonet.UDPConn](l.UDPPerGuest, l.UDPPerGuest, f.g.count)}

@@ -90,6 +90,17 @@ func (n *Network) Stats() Stats {
 // Start implements vmnet.Network. A MAC that another device of the network has,
 // or the gateway's, is refused with vmnet.InvalidArgument.
 func (n *Network) Start(ctx context.Context, cfg vmnet.Config) (vmnet.Device, error) {
+	d, err := n.start(ctx, cfg)
+	if err != nil {
+		for _, f := range cfg.Files {
+			_ = f.Close()
+		}
+		return nil, err
+	}
+	return d, nil
+}
+
+func (n *Network) start(ctx context.Context, cfg vmnet.Config) (*device, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -103,7 +114,7 @@ func (n *Network) Start(ctx context.Context, cfg vmnet.Config) (vmnet.Device, er
 		return nil, fmt.Errorf("mac %s: want 6 octets, unicast: %w", cfg.MAC, vmnet.InvalidArgument)
 	}
 	d := &device{net: n, info: n.deviceInfo(cfg), port: n.fabric.newPort(keyOf(cfg.MAC))}
-	d.forwards = newForwards(d)
+	d.forwards = newForwards(d, cfg.Files)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
