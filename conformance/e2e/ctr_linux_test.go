@@ -47,7 +47,7 @@ func containerd(t *testing.T) string {
 	return dir
 }
 
-// TestContainerd has "ctr run --cni" start a container on our network: it has the
+// TestContainerd has the example's "ctr run --cni" start a container on our network: it has the
 // address that the shim says, reaches a server outside, and leaves nothing.
 func TestContainerd(t *testing.T) {
 	require.Root(t)
@@ -107,7 +107,7 @@ func runCtr(t *testing.T, machine namespace, dir, programs string, argv ...strin
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	err := machine.do(func() error {
-		cmd := exec.CommandContext(ctx, "bash", append([]string{"testdata/ctr.sh", dir, programs}, argv...)...)
+		cmd := exec.CommandContext(ctx, "bash", append([]string{"testdata/ctr.sh", dir, programs, example(t, "containerd/run.sh")}, argv...)...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		return cmd.Run()
@@ -135,8 +135,7 @@ func layout(t *testing.T, dir string) {
 	if err := os.MkdirAll(net, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	list, err := json.Marshal(map[string]any{"cniVersion": "1.0.0", "name": "shared",
-		"plugins": []any{map[string]any{"type": "vmnet", "driver": "netstack"}}})
+	list, err := os.ReadFile(example(t, "containerd/10-shared.conflist"))
 	if err != nil {
 		t.Fatal(err)
 	}

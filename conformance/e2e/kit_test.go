@@ -25,7 +25,8 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
-	dir, remove, err := e2e.Build(race, "github.com/vmnet-cni/vmnet/conformance/guest/cmd/vmnet-guest")
+	dir, remove, err := e2e.Build(race, "github.com/vmnet-cni/vmnet/conformance/guest/cmd/vmnet-guest",
+		"github.com/vmnet-cni/vmnet/examples/handover")
 	if err != nil {
 		println(err.Error())
 		os.Exit(1)

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Config says what guest to run. Exactly one of Frame, Tap, StreamPath and Launcher
-// is set.
+// Config says what guest to run. Exactly one of Frame, Tap, StreamPath, Launcher and
+// Script is set.
 type Config struct {
 	// Frame is the guest's end of a datagram socket. Start gives QEMU a copy; the
 	// caller closes its own when Start has returned, so that nobody else holds it.
@@ -32,7 +32,12 @@ type Config struct {
 	// Launcher is a program with arguments that runs QEMU, with a stream socket as
 	// fd 3.
 	Launcher []string
-	// MAC is the address of the guest's network card.
+	// Script is a program with arguments that gets QEMU's arguments, all but those
+	// about a network card, and runs QEMU with a card of its own choice.
+	Script []string
+	// Env is added to the environment of QEMU, or of Launcher or Script.
+	Env []string
+	// MAC is the address of the guest's network card; not with Script.
 	MAC net.HardwareAddr
 	// MTU in bytes is offered to the guest's driver. Zero: not told.
 	MTU int
@@ -82,13 +87,16 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start guest: initramfs: %w", err)
 	}
-	args := append(append(slices.Clone(cfg.Launcher), cfg.QEMU), cfg.args(initrd)...)
+	args := cfg.command(initrd)
 	v := &VM{
 		cmd:    exec.CommandContext(ctx, args[0], args[1:]...),
 		initrd: initrd,
 		lines:  make(chan string, maxLines),
 		stop:   make(chan struct{}),
 		done:   make(chan struct{}),
+	}
+	if len(cfg.Env) > 0 {
+		v.cmd.Env = append(os.Environ(), cfg.Env...)
 	}
 	for _, f := range []*os.File{cfg.Frame, cfg.Tap} {
 		if f != nil {
@@ -112,15 +120,15 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 // complete fills in the defaults.
 func (cfg *Config) complete() (err error) {
 	ways := 0
-	for _, set := range []bool{cfg.Frame != nil, cfg.Tap != nil, cfg.StreamPath != "", len(cfg.Launcher) > 0} {
+	for _, set := range []bool{cfg.Frame != nil, cfg.Tap != nil, cfg.StreamPath != "", len(cfg.Launcher) > 0, len(cfg.Script) > 0} {
 		if set {
 			ways++
 		}
 	}
 	if ways != 1 {
-		return errors.New("want one of Frame, Tap, StreamPath and Launcher")
+		return errors.New("want one of Frame, Tap, StreamPath, Launcher and Script")
 	}
-	if len(cfg.MAC) != 6 {
+	if len(cfg.MAC) != 6 && len(cfg.Script) == 0 {
 		return fmt.Errorf("mac %q: want 6 bytes", cfg.MAC)
 	}
 	if strings.Contains(cfg.StreamPath, ",") {
@@ -165,8 +173,22 @@ func (cfg *Config) initramfs() (path string, err error) {
 	return f.Name(), nil
 }
 
-// args returns QEMU's arguments (qemu(1)).
-func (cfg *Config) args(initrd string) []string {
+// command returns the program to start with its arguments (qemu(1)).
+func (cfg *Config) command(initrd string) []string {
+	args := []string{
+		"-accel", "tcg", "-machine", "q35", "-cpu", "qemu64", "-smp", "1", "-m", strconv.Itoa(cfg.Memory),
+		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio",
+		"-kernel", cfg.Kernel.Image, "-initrd", initrd,
+		"-append", "console=ttyS0 quiet loglevel=2 panic=-1 mitigations=off nokaslr tsc=reliable",
+	}
+	if len(cfg.Script) > 0 {
+		return append(slices.Clone(cfg.Script), args...)
+	}
+	return slices.Concat(cfg.Launcher, []string{cfg.QEMU}, args, cfg.card())
+}
+
+// card returns QEMU's arguments about the network card.
+func (cfg *Config) card() []string {
 	netdev := "dgram,id=net0,local.type=fd,local.str=3"
 	switch {
 	case cfg.Tap != nil:
@@ -183,13 +205,7 @@ func (cfg *Config) args(initrd string) []string {
 	if cfg.MTU != 0 {
 		card += ",host_mtu=" + strconv.Itoa(cfg.MTU)
 	}
-	return []string{
-		"-accel", "tcg", "-machine", "q35", "-cpu", "qemu64", "-smp", "1", "-m", strconv.Itoa(cfg.Memory),
-		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio",
-		"-kernel", cfg.Kernel.Image, "-initrd", initrd,
-		"-append", "console=ttyS0 quiet loglevel=2 panic=-1 mitigations=off nokaslr tsc=reliable",
-		"-netdev", netdev, "-device", card,
-	}
+	return []string{"-netdev", netdev, "-device", card}
 }
 
 // reconnect returns the option by which this QEMU connects again: older ones than

@@ -166,7 +166,7 @@ Unlike the real one, it takes a new guest on PATH when the one before has gone.`
 	fl.IntVarP(&fd, "fd", "f", -1, "descriptor of a datagram socket whose other end the guest has")
 	fl.StringVarP(&socket, "socket", "s", "", "path of a datagram socket to make, for the guest to send to")
 	f.register(fl)
-	versionFlag(cmd, "version: "+cfg.Version, "")
+	versionFlag(cmd, helperVersion(cfg), "")
 	return cmd
 }
 
@@ -198,7 +198,7 @@ interface goes away when CMD ends; its exit status is this program's.`,
 	}
 	f.register(cmd.Flags())
 	cmd.Flags().SetInterspersed(false)
-	versionFlag(cmd, "version: "+cfg.Version, "")
+	versionFlag(cmd, helperVersion(cfg), "")
 	return cmd
 }
 
@@ -246,3 +246,8 @@ func printUplinks(w io.Writer) error {
 	}
 	return nil
 }
+
+// helperVersion is what --version prints: the release of vmnet-helper whose options
+// these are, as a number that minikube compares (from 0.9.0 on it needs no sudo on
+// macOS 26; what is no number ends it), and who prints it.
+func helperVersion(cfg Config) string { return "version: v0.9.0\ncommit: vmnet-shim-" + cfg.Version }

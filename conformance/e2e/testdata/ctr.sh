@@ -2,9 +2,10 @@
 # One container by "ctr run --cni", in mount and network namespaces that the test
 # made: containerd, ctr and CNI have their paths built in. $1 is the directory of
 # the test: bin/ with the plugin and its shim, etc/ with the configuration,
-# image.tar. $2 has containerd and runc. The rest is the container's command.
+# image.tar. $2 has containerd and runc, $3 is the example. The rest is the container's
+# command.
 set -e
-dir=$1 programs=$2; shift 2
+dir=$1 programs=$2 example=$3; shift 3
 mount --make-rprivate /
 for d in /run /var/lib /opt; do mount -t tmpfs tmpfs $d; done
 mount --bind "$dir/etc" /etc
@@ -28,7 +29,7 @@ for _ in $(seq 100); do ctr version >/dev/null 2>&1 && break; sleep 0.1; done
 ctr image import --snapshotter native "$dir/image.tar" >&2
 ip -j link >"$dir/links.before"
 nft list ruleset >"$dir/rules.before"
-ctr run --rm --cni --snapshotter native example.org/guest:1 one "$@"
+SNAPSHOTTER=native "$example" example.org/guest:1 one "$@"
 ip -j link >"$dir/links.after"
 nft list ruleset >"$dir/rules.after"
 curl -s --unix-socket /run/vmnet/shim.sock http://shim/v1/status >"$dir/status.json"
