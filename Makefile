@@ -11,7 +11,7 @@ BENCHTIME ?= 1s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: soak build demo demo-vm test deps conformance lint race vmnet-matrix fuzz cross bench bench-vmnet bench-verbs sign clean help
+.PHONY: soak build demo demo-vm test deps conformance lint race vmnet-matrix fuzz cross bench bench-plots bench-go benchstat bench-vmnet bench-verbs sign clean help
 
 build: ## build bin/vmnet (the CNI plugin) and bin/vmnet-shim
 	@mkdir -p $(BIN)
@@ -68,8 +68,20 @@ $(BIN)/golangci-lint: Makefile
 	GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@touch $@
 
-bench: ## the Go benchmarks, with allocations
+bench: build ## ours beside gvproxy, passt, slirp4netns, bridge and the kernel: tables, plots, JSON; BENCHFLAGS="-only nat -cpuprofile DIR"
+	@./conformance/deps.sh bench
+	cd conformance/bench/peers && $(GO) build -trimpath -ldflags '-s -w' -o $(abspath $(BIN))/gvproxy github.com/containers/gvisor-tap-vsock/cmd/gvproxy
+	$(GO) build -trimpath -o $(BIN)/vmnet-bench ./conformance/bench
+	$(BIN)/vmnet-bench -bin $(BIN) -json $(BIN)/bench.json $(BENCHFLAGS)
+
+bench-plots: ## make bench, with its plots drawn into docs/performance
+	$(MAKE) bench BENCHFLAGS="-svg docs/performance $(BENCHFLAGS)"
+
+bench-go: ## the Go benchmarks, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+benchstat: ## the Go benchmarks of two commits compared: OLD=main NEW=HEAD [PKG=./pkg/relay] [BENCH=.] [COUNT=6]
+	./conformance/bench/benchstat.sh '$(OLD)' '$(or $(NEW),HEAD)' '$(or $(PKG),./pkg/relay)' '$(or $(BENCH),.)' '$(or $(COUNT),6)'
 
 bench-vmnet: ## frames and round trips through driver vmnet's relay, beside one in C and a bare hop; ROUNDS=15
 	$(GO) test -run '^$$' -bench SideBySide -benchtime $(or $(ROUNDS),15)x -timeout 30m ./pkg/vmnet/framework

@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# Install what tests and demos need beyond Go: deps.sh vm|all.
+# Install what tests and demos need beyond Go: deps.sh vm|bench|all.
 #   vm   QEMU, busybox and a small Linux kernel for the real guest
 #   all  that, and clang with blocks for the library with vmnet.framework's ABI,
 #        etcd for the store that a fleet shares, containerd, and what reads
 #        captures and metrics
+#   bench  clang, and what make bench runs beside ours: passt, slirp4netns, nft
 # As root on Debian and its kin it installs; elsewhere it prints the one command
 # and says what is left out. It never fails for that: the tests say what they
 # skip and why.
 set -euo pipefail
 vm="qemu-system-x86 busybox-static"
 all="$vm clang libblocksruntime-dev iproute2 nftables tcpdump tshark"
-want=$all
-[ "${1:-all}" = vm ] && want=$vm
+case "${1:-all}" in
+vm) want=$vm ;;
+bench) want="clang libblocksruntime-dev iproute2 nftables ethtool passt slirp4netns" ;;
+*) want=$all ;;
+esac
 
 cache=${VMNET_KERNEL_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmnet/kernel}
 
@@ -103,6 +107,7 @@ Linux)
     apt-get update -q >/dev/null
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >/dev/null
   fi
+  [ "${1:-all}" = bench ] && exit 0
   [ "${1:-all}" = vm ] || { fetch_etcd; fetch_containerd; fetch_clients; fetch_promtool; }
   [ "$(uname -m)" = x86_64 ] || { echo "deps: the real guest is x86-64 only so far; left out" >&2; exit 0; }
   fetch_kernel

@@ -29,6 +29,7 @@ type serveFlags struct {
 	logLevel string
 	idleExit time.Duration
 	confine  bool
+	profile  string
 	limits   limitFlags
 	store    storeFlags
 }
@@ -58,6 +59,8 @@ otherwise SIGHUP ends the shim too.`,
 	fl.StringVar(&f.logLevel, "log-level", "info", "how much goes to stderr: error, warn, info or debug")
 	fl.DurationVar(&f.idleExit, "idle-exit", 0, "leave after so long without attachments and requests; 0: never")
 	fl.BoolVar(&f.confine, "confine", true, "Linux: give up rights that the shim does not need, as writing outside its directories")
+	fl.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile (pprof) of the whole run to this file")
+	_ = fl.MarkHidden("cpuprofile") // it is there
 	f.limits.register(fl)
 	f.store.register(fl)
 	return cmd
@@ -94,6 +97,13 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 	unix.Umask(0o077)
 	if err := closeInherited(func(fd int) bool { return fd == f.listenFD || g.isKept(fd) }); err != nil {
 		return fmt.Errorf("inherited descriptors: %w", err)
+	}
+	if f.profile != "" {
+		done, err := startProfile(f.profile)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, done()) }()
 	}
 	ctx, stop := untilSignal(ctx, g.notifier != nil)
 	defer stop()

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"strings"
+)
+
+// runStages measures what guard, DHCP servers and counters cost together.
+func runStages(ctx context.Context, o options, r *report) error {
+	found, err := goBench{
+		title: "The relay with guard, DHCPv4 and DHCPv6, beside one without", pkg: "./conformance/bench/stages",
+		bench: "Stages", benchtime: "1s", columns: []string{"stages:bare", "allocs/op"},
+	}.run(ctx, o, r)
+	for name, f := range found {
+		r.atLeast("relay with all stages : without, frames of "+name+" bytes", f["stages:bare"], 0.9)
+	}
+	return err
+}
+
+// runRelay measures driver vmnet's relay beside one in C and a bare hop.
+func runRelay(ctx context.Context, o options, r *report) error {
+	found, err := goBench{
+		title: "Driver vmnet's relay beside one in C and a bare hop", pkg: "./pkg/vmnet/framework",
+		bench: "SideBySide", benchtime: strconv.Itoa(o.rounds) + "x", columns: []string{"Go:bare", "Go:C", "C:bare", "Go/s", "C/s", "bare/s"},
+		file: "relay", plot: []int{0},
+	}.run(ctx, o, r)
+	for name, f := range found {
+		switch {
+		case strings.Contains(name, "round-trip"):
+			r.atLeast("relay : C, "+name, f["Go:C"], 0.95)
+		case strings.Contains(name, "stream-from"):
+			r.atLeast("relay : bare hop, "+name, f["Go:bare"], 0.6)
+		case strings.Contains(name, "stream-to"):
+			r.atLeast("relay : bare hop, "+name, f["Go:bare"], 0.5)
+		case strings.Contains(name, "65226"):
+			r.atLeast("relay : bare hop, "+name, f["Go:bare"], 0.85)
+		default:
+			r.atLeast("relay : bare hop, "+name, f["Go:bare"], 0.95)
+		}
+	}
+	return err
+}
+
+// runTap measures driver tap beside bridges and veths as ip(8) makes them.
+func runTap(ctx context.Context, o options, r *report) error {
+	found, err := goBench{
+		title: "Driver tap between two namespaces, beside a plain bridge", pkg: "./pkg/vmnet/tap",
+		bench: "Paths", benchtime: "500ms", columns: []string{"MB/s", "ns/op"}, file: "tap", plot: []int{0},
+	}.run(ctx, o, r)
+	if err != nil {
+		return err
+	}
+	rate := func(name string) float64 { return found["stream/"+name]["MB/s"] }
+	r.atLeast("driver tap, container : plain veth", rate("veth/plug")/rate("veth/plain"), 0.9)
+	r.atLeast("driver tap, frames tap : plain tap", rate("tap/frames-tap")/rate("tap/plain"), 0.9)
+	return nil
+}
+
+// runVerbs measures the plugin's verbs beside bridge with host-local.
+func runVerbs(ctx context.Context, o options, r *report) error {
+	found, err := goBench{
+		title: "The plugin's verbs beside bridge with host-local (make bench-verbs has the times)", pkg: "./conformance/bench/verbs",
+		bench: "Verbs", benchtime: strconv.Itoa(4*o.rounds) + "x", columns: []string{"ADD:bridge", "DEL:bridge", "STATUS:VERSION"},
+	}.run(ctx, o, r)
+	for _, f := range found {
+		r.atMost("ADD : bridge + host-local", f["ADD:bridge"], 0.3)
+		r.atMost("DEL : bridge + host-local", f["DEL:bridge"], 0.15)
+	}
+	return err
+}

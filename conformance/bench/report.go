@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+)
+
+// A report is what a run found.
+type report struct {
+	Start  time.Time `json:"start"`
+	Took   string    `json:"took"`
+	OS     string    `json:"os"`
+	Cores  int       `json:"cores"`
+	Load   string    `json:"load,omitempty"` // load average at the start
+	Tables []*table  `json:"tables"`
+	Goals  []goal    `json:"goals"`
+	Left   []omitted `json:"leftOut,omitempty"`
+}
+
+// A table has one row for each contender.
+type table struct {
+	Title   string   `json:"title"`
+	File    string   `json:"file,omitempty"` // of its plot, without ending
+	Columns []string `json:"columns"`
+	Plot    []int    `json:"-"` // columns to plot; nil: none
+	Rows    []row    `json:"rows"`
+}
+
+// A row has a value for each column; what was not measured is below 0.
+type row struct {
+	Name   string    `json:"name"`
+	Ours   bool      `json:"ours"`
+	Values []float64 `json:"values"`
+}
+
+// A goal is a ratio and what it must be.
+type goal struct {
+	Name  string  `json:"name"`
+	Ratio float64 `json:"ratio"`
+	AtMin bool    `json:"atLeast"` // else at most
+	Want  float64 `json:"want"`
+	Met   bool    `json:"met"`
+}
+
+// omitted is something that could not be run.
+type omitted struct {
+	What string `json:"what"`
+	Why  string `json:"why"`
+}
+
+func (r *report) leftOut(what string, why error) {
+	r.Left = append(r.Left, omitted{what, why.Error()})
+}
+
+// atLeast and atMost note a goal.
+func (r *report) atLeast(name string, ratio, want float64) {
+	r.Goals = append(r.Goals, goal{name, ratio, true, want, ratio >= want})
+}
+
+func (r *report) atMost(name string, ratio, want float64) {
+	r.Goals = append(r.Goals, goal{name, ratio, false, want, ratio <= want})
+}
+
+func (r *report) print(to io.Writer) {
+	fmt.Fprintf(to, "\n%s, %d cores, load %s at the start, took %s\n", r.OS, r.Cores, r.Load, r.Took)
+	for _, t := range r.Tables {
+		t.print(to)
+	}
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "\ngoal\tratio\twant\t\n")
+	for _, g := range r.Goals {
+		sign, verdict := "≤", "MISSED"
+		if g.AtMin {
+			sign = "≥"
+		}
+		if g.Met {
+			verdict = "met"
+		}
+		fmt.Fprintf(w, "%s\t%.2f\t%s %.2f\t%s\n", g.Name, g.Ratio, sign, g.Want, verdict)
+	}
+	_ = w.Flush() // to the terminal, whose errors nobody could be told of
+	for _, l := range r.Left {
+		fmt.Fprintf(to, "left out: %s: %s\n", l.What, l.Why)
+	}
+}
+
+func (t *table) print(to io.Writer) {
+	fmt.Fprintf(to, "\n%s\n", t.Title)
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(w, "\t")
+	for _, c := range t.Columns {
+		fmt.Fprintf(w, "%s\t", c)
+	}
+	fmt.Fprintln(w)
+	for _, r := range t.Rows {
+		fmt.Fprintf(w, "%s\t", r.Name)
+		for _, v := range r.Values {
+			fmt.Fprintf(w, "%s\t", figure(v))
+		}
+		fmt.Fprintln(w)
+	}
+	_ = w.Flush() // likewise
+}
+
+// figure prints three digits that count.
+func figure(v float64) string {
+	switch {
+	case v < 0:
+		return "–"
+	case v >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+// median returns the middle of v, or -1 when there is none.
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return -1
+	}
+	s := slices.Sorted(slices.Values(v))
+	if len(s)%2 == 0 {
+		return (s[len(s)/2-1] + s[len(s)/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+// ratio returns the median over the rounds of a : b, which a busy machine disturbs
+// less than the ratio of the medians.
+func ratio(a, b []float64) float64 {
+	var all []float64
+	for i := range min(len(a), len(b)) {
+		if a[i] > 0 && b[i] > 0 {
+			all = append(all, a[i]/b[i])
+		}
+	}
+	return median(all)
+}
