@@ -13,11 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmnet-cni/vmnet/internal/reference"
 	"github.com/vmnet-cni/vmnet/internal/require"
 )
-
-// pluginsVersion is the release of the reference plugins that is judged.
-const pluginsVersion = "v1.9.1"
 
 // goldens are the reference plugins, each with a configuration that is good for
 // it. DIR becomes a directory of the test's.
@@ -112,29 +110,12 @@ func command(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// referencePlugins builds the plugins from the module proxy, once for all runs,
-// beside this module's own requirements.
+// referencePlugins builds the plugins from the module proxy.
 func referencePlugins(t *testing.T) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(cache, "cni-conformance", "plugins-"+pluginsVersion)
-	const module = "github.com/containernetworking/plugins/plugins/"
+	var list []string
 	for _, pkg := range []string{"main/bridge", "main/ptp", "main/loopback", "ipam/host-local"} {
-		if _, err := os.Stat(filepath.Join(bin, filepath.Base(pkg))); err == nil {
-			continue
-		}
-		cmd := exec.CommandContext(t.Context(), "go", "install", module+pkg+"@"+pluginsVersion)
-		cmd.Env = append(os.Environ(), "GOBIN="+bin, "CGO_ENABLED=0", "GOFLAGS=")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			offline := strings.Contains(string(out), "dial tcp") || strings.Contains(string(out), "GOPROXY=off")
-			if offline && !strings.Contains(os.Getenv(require.Env), "proxy") {
-				t.Skipf("the module proxy cannot be reached: %s", out)
-			}
-			t.Fatalf("go install %s: %v: %s", pkg, err, out)
-		}
+		list = append(list, reference.Plugins+pkg+reference.Version)
 	}
-	return bin
+	return reference.Install(t, list...)
 }

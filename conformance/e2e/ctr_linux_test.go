@@ -25,21 +25,10 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
-// containerdEnv names the directory into which Debian's packages containerd, runc
-// and libseccomp2 were unpacked.
-const containerdEnv = "VMNET_CONTAINERD_DIR"
-
-// containerd returns that directory, where conformance/deps.sh makes it.
+// containerd returns the directory with Debian's containerd and runc.
 func containerd(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv(containerdEnv)
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(cache, "vmnet", "containerd")
-	}
+	dir := require.Unpacked(t, "containerd")
 	if _, err := os.Stat(filepath.Join(dir, "usr/bin/containerd")); err != nil {
 		require.Tool(t, "containerd") // not there either: proves it
 		return "/"

@@ -58,7 +58,7 @@ func Start(t testing.TB, secure bool) *Member {
 	// etcd 3.4 wants HOST:PORT of a unix socket too, and takes it for a file of
 	// that name in its directory.
 	const peer = "unix://p:0"
-	m.args = []string{find(t), "--data-dir", filepath.Join(m.dir, "data"), "--log-level", "error",
+	m.args = []string{require.UnpackedTool(t, "etcd", "usr/bin/etcd"), "--data-dir", filepath.Join(m.dir, "data"), "--log-level", "error",
 		"--listen-client-urls", m.Endpoint, "--advertise-client-urls", m.Endpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer}
 	if secure {
@@ -67,22 +67,6 @@ func Start(t testing.TB, secure bool) *Member {
 	m.Restart()
 	t.Cleanup(m.Kill)
 	return m
-}
-
-// find returns the path of etcd: one that is installed, or the one that
-// conformance/deps.sh has unpacked.
-func find(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("VMNET_ETCD_DIR")
-	if cache, err := os.UserCacheDir(); dir == "" && err == nil {
-		dir = filepath.Join(cache, "vmnet", "etcd")
-	}
-	if path := filepath.Join(dir, "usr", "bin", "etcd"); dir != "" {
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	return require.Tool(t, "etcd")
 }
 
 // Restart starts the member again on the files that it had, and waits until it

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -65,6 +66,31 @@ func Tool(t testing.TB, name string) string {
 		t.Fatalf("look for %s: %v", name, err)
 	}
 	return path
+}
+
+// Unpacked returns the directory into which conformance/deps.sh unpacks programs
+// whose packages would start services if they were installed: $VMNET_<NAME>_DIR, else
+// vmnet/<name> in the user's cache. It may not be there.
+func Unpacked(t testing.TB, name string) string {
+	t.Helper()
+	if dir := os.Getenv("VMNET_" + strings.ToUpper(name) + "_DIR"); dir != "" {
+		return dir
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(cache, "vmnet", name)
+}
+
+// UnpackedTool is Tool for a program that may be at a path in Unpacked.
+func UnpackedTool(t testing.TB, name, path string) string {
+	t.Helper()
+	path = filepath.Join(Unpacked(t, name), path)
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	return Tool(t, filepath.Base(path))
 }
 
 // QEMU needs qemu-system-x86_64 and returns its path. Its name in Env is "qemu".

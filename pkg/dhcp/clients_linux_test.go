@@ -14,19 +14,10 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
-// clientsEnv names the directory into which conformance/deps.sh has unpacked DHCP
-// clients, whose packages would start services.
-const clientsEnv = "VMNET_CLIENTS_DIR"
-
 // clientTool needs a DHCP client: in PATH, where systems have it, or unpacked.
 func clientTool(t *testing.T, name string) string {
 	t.Helper()
-	base := os.Getenv(clientsEnv)
-	if base == "" {
-		if cache, err := os.UserCacheDir(); err == nil {
-			base = filepath.Join(cache, "vmnet", "clients")
-		}
-	}
+	base := require.Unpacked(t, "clients")
 	path := os.Getenv("PATH") + ":/sbin:/usr/sbin:/lib/systemd"
 	for _, dir := range []string{"sbin", "usr/sbin", "lib/systemd", "usr/lib/systemd"} {
 		path += ":" + filepath.Join(base, dir)

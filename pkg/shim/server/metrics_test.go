@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -69,28 +68,11 @@ func exposition(t *testing.T) string {
 
 // TestPromtool has Prometheus' own tool judge /metrics.
 func TestPromtool(t *testing.T) {
-	cmd := exec.Command(promtool(t), "check", "metrics")
+	cmd := exec.Command(require.UnpackedTool(t, "prometheus", "usr/bin/promtool"), "check", "metrics")
 	cmd.Stdin = strings.NewReader(exposition(t))
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool: %v\n%s", err, out)
 	}
-}
-
-// promtool returns the program's path: deps.sh only unpacks it.
-func promtool(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("VMNET_PROMETHEUS_DIR")
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(cache, "vmnet", "prometheus")
-	}
-	if path := filepath.Join(dir, "usr/bin/promtool"); exec.Command(path, "--version").Run() == nil {
-		return path
-	}
-	return require.Tool(t, "promtool")
 }
 
 // TestDashboard checks that what the dashboard asks for exists.
