@@ -71,7 +71,7 @@ root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.`,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newList(), newInspect(), newStats(), newEvents(), newCapture(), newLeases(), newRun(), newQEMUArgs(), newVfkitArgs(), newKrunkitArgs(), newAnnotations(), newInstall(), newUninstall(), newVersion())
+	root.AddCommand(newServe(), newList(), newInspect(), newStats(), newEvents(), newCapture(), newLeases(), newRun(), newQEMUArgs(), newVfkitArgs(), newKrunkitArgs(), newAnnotations(), newGC(), newDoctor(), newInstall(), newUninstall(), newVersion())
 	root.AddCommand(newDropins()...)
 	root.AddCommand(keepers...)
 	return root

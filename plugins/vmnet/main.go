@@ -14,7 +14,7 @@
 //	errors.go    the codes of the answers
 //	delegate.go  other plugins that this one runs, for addresses
 //
-// For people it has arguments: "vmnet validate FILE…" and "vmnet schema".
+// For people it has arguments: "vmnet validate FILE…", "vmnet schema" and "vmnet version".
 package main
 
 import (

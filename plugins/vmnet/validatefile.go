@@ -24,6 +24,7 @@ var schema string
 
 const usage = `usage: vmnet validate FILE…   check network configurations (.conflist, .conf, .json; - is stdin)
        vmnet schema           print the JSON schema of the plugin's configuration
+       vmnet version          print the version
 Runtimes set CNI_COMMAND instead.
 `
 
@@ -40,6 +41,9 @@ func command(args []string, getenv func(string) string, stdin io.Reader, stdout,
 	switch {
 	case len(args) == 1 && args[0] == "schema":
 		fmt.Fprint(stdout, schema)
+		return exitGood
+	case len(args) == 1 && args[0] == "version":
+		fmt.Fprintln(stdout, "vmnet", version)
 		return exitGood
 	case len(args) < 2 || args[0] != "validate":
 		fmt.Fprint(stderr, usage)
