@@ -27,6 +27,10 @@ demo-vm: build ## the same with a real Linux guest in QEMU
 	@$(GO) build -trimpath -o $(BIN)/vmnet-demo ./conformance/demo
 	@$(BIN)/vmnet-demo -bin $(BIN) -net-dir examples/net.d -vm
 
+cast: build ## record the demo as docs/demo.cast, for asciinema
+	@$(GO) build -trimpath -o $(BIN)/vmnet-demo ./conformance/demo
+	$(GO) run ./conformance/cast -o docs/demo.cast -title 'vmnet: make demo' -shown 'make demo' -- $(BIN)/vmnet-demo -bin $(BIN) -net-dir examples/net.d
+
 deps: ## install what the tests need beyond Go (as root on Debian; elsewhere says how)
 	@./conformance/deps.sh all
 

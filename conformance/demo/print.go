@@ -17,11 +17,12 @@ type printer struct {
 	color bool
 }
 
-// newPrinter uses colour on a terminal, unless NO_COLOR is set (no-color.org).
+// newPrinter uses colour on a terminal, or where CLICOLOR_FORCE asks for it
+// (bixense.com/clicolors), unless NO_COLOR is set (no-color.org).
 func newPrinter(f *os.File) *printer {
 	info, err := f.Stat()
-	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
-	return &printer{w: f, color: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+	return &printer{w: f, color: os.Getenv("NO_COLOR") == "" && (terminal || os.Getenv("CLICOLOR_FORCE") != "")}
 }
 
 // ANSI colours (ECMA-48, section 8.3.117).

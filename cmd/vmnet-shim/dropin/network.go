@@ -34,10 +34,6 @@ var defaultMask = netip.AddrFrom4([4]byte{255, 255, 255, 0})
 // share a network, as they share a bridge on macOS.
 func (s settings) request() (shim.AttachRequest, error) {
 	var r shim.AttachRequest
-	// The real programs look at no address: a guest may be a router or a bridge, as a
-	// node of Kubernetes is for its pods.
-	off := false
-	r.Guard.MAC, r.Guard.IP = &off, &off
 	n := &r.Network
 	n.Mode, n.Uplink, n.Isolated, n.Offload = s.mode, s.uplink, s.isolated, s.offload
 	if s.mode == vmnet.Bridged {
