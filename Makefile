@@ -11,7 +11,7 @@ BENCHTIME ?= 1s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: soak build demo demo-vm test deps conformance lint race vmnet-matrix fuzz cross bench bench-plots bench-go benchstat bench-vmnet bench-verbs sign clean help
+.PHONY: soak build demo demo-vm test deps conformance lint race vmnet-matrix fuzz cross bench bench-plots bench-go benchstat bench-vmnet bench-verbs sign release clean help
 
 build: ## build bin/vmnet (the CNI plugin) and bin/vmnet-shim
 	@mkdir -p $(BIN)
@@ -97,8 +97,12 @@ sign: build ## macOS: sign bin/ with the entitlement that vmnet.framework asks f
 	@test "$$(uname -s)" = Darwin || { echo "make sign: codesign is part of macOS; nothing to sign here" >&2; exit 1; }
 	codesign -f -s - --entitlements packaging/macos/entitlements.plist $(BIN)/vmnet-shim
 
+release: ## archives, Debian packages, Homebrew formula, SBOMs and checksums in dist/; offline, the same bytes each time
+	@rm -rf dist
+	$(GO) run ./packaging/release -version $(VERSION) -epoch $$(git log -1 --format=%ct) $(RELEASEFLAGS)
+
 clean: ## remove what the targets built
-	rm -rf $(BIN)
+	rm -rf $(BIN) dist
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -73,6 +73,7 @@ root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServe(), newList(), newInspect(), newStats(), newEvents(), newCapture(), newLeases(), newRun(), newQEMUArgs(), newVfkitArgs(), newKrunkitArgs(), newAnnotations(), newGC(), newDoctor(), newInstall(), newUninstall(), newVersion())
 	root.AddCommand(newDropins()...)
+	root.AddCommand(generators()...)
 	root.AddCommand(keepers...)
 	return root
 }

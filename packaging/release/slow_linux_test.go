@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vmnet-cni/vmnet/internal/require"
+)
+
+// slowEnv has the slow tests of releases run: "1". They build everything, and the
+// second one downloads a small Debian.
+const slowEnv = "VMNET_TEST_RELEASE"
+
+func slow(t *testing.T) {
+	t.Helper()
+	if os.Getenv(slowEnv) == "" {
+		t.Skip("slow: set " + slowEnv + "=1")
+	}
+	t.Chdir("../..")
+}
+
+// TestReproducible makes a release twice, the second time with an empty build cache
+// where VMNET_TEST_RELEASE is "cold".
+func TestReproducible(t *testing.T) {
+	slow(t)
+	var sums [2]string
+	for i := range sums {
+		if i == 1 && os.Getenv(slowEnv) == "cold" {
+			t.Setenv("GOCACHE", t.TempDir())
+		}
+		out := t.TempDir()
+		must(t, run([]string{"-version", "v1.2.3", "-epoch", "1000000000", "-out", out}))
+		data, err := os.ReadFile(filepath.Join(out, "checksums.txt"))
+		must(t, err)
+		sums[i] = string(data)
+		check := exec.CommandContext(t.Context(), "sha256sum", "-c", "checksums.txt")
+		check.Dir = out
+		if msg, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, msg)
+		}
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("two releases differ:\n%s\n%s", sums[0], sums[1])
+	}
+	t.Logf("\n%s", sums[0])
+}
+
+// TestDebianLife installs the package in a small Debian of its own, runs the demo
+// there from the installed programs, and purges it: nothing is left.
+func TestDebianLife(t *testing.T) {
+	slow(t)
+	require.Root(t)
+	debootstrap := require.Tool(t, "debootstrap")
+	root, out := filepath.Join(t.TempDir(), "root"), t.TempDir()
+	command(t, debootstrap, "--variant=minbase", "bookworm", root)
+	must(t, run([]string{"-version", "v1.2.3", "-out", out, "-only", "linux_" + runtime.GOARCH}))
+	demo := filepath.Join(root, "tmp/demo")
+	must(t, os.MkdirAll(demo+"/bin", 0o755))
+	t.Setenv("CGO_ENABLED", "0")
+	command(t, "go", "build", "-o", demo+"/vmnet-demo", "./conformance/demo")
+	command(t, "cp", "-r", "examples/net.d", demo)
+	command(t, "cp", filepath.Join(out, "vmnet_1.2.3_"+runtime.GOARCH+".deb"), demo+"/vmnet.deb")
+	must(t, os.Symlink("/usr/lib/cni/vmnet", demo+"/bin/vmnet"))
+	must(t, os.Symlink("/usr/bin/vmnet-shim", demo+"/bin/vmnet-shim"))
+	before := files(t, root)
+	inside := func(script string) string {
+		// Mounts of its own, and gone with it.
+		return command(t, "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-ec",
+			`mount -t proc proc "$0/proc"; ip link set lo up; exec chroot "$0" /bin/sh -ec "$1"`, root, script)
+	}
+	inside("dpkg -i /tmp/demo/vmnet.deb")
+	for script, want := range map[string]string{
+		"vmnet-shim version":                                                   "vmnet-shim v1.2.3 ",
+		"/opt/cni/bin/vmnet version":                                           "vmnet v1.2.3",
+		"vmnet-shim doctor || true":                                            "0 wrong",
+		"cd /tmp/demo && ./vmnet-demo -bin bin -net-dir net.d":                 "nothing is left",
+		"cd /tmp/demo && /opt/cni/bin/vmnet validate net.d/10-shared.conflist": "good",
+	} {
+		if got := inside(script); !strings.Contains(got, want) {
+			t.Errorf("%s: no %q in\n%s", script, want, got)
+		}
+	}
+	inside("dpkg --purge vmnet")
+	if left := files(t, root); !slices.Equal(left, before) {
+		for _, f := range left {
+			if !slices.Contains(before, f) {
+				t.Errorf("left: %s", f)
+			}
+		}
+	}
+}
+
+// command runs a command and returns what it printed.
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// files lists what is below root, but for dpkg's own books.
+func files(t *testing.T, root string) []string {
+	t.Helper()
+	var all []string
+	must(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(root, path)
+		switch {
+		case err != nil:
+			return err
+		case rel == "var/lib/dpkg", rel == "var/log", rel == "var/cache", rel == "proc":
+			return filepath.SkipDir
+		case d.IsDir(): // dpkg leaves a directory that it did not make
+			all = append(all, rel+"/")
+			return nil
+		}
+		fi, err := d.Info()
+		all = append(all, fmt.Sprintf("%s %v %d", rel, fi.Mode(), fi.Size()))
+		return err
+	}))
+	return all
+}
