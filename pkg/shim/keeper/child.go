@@ -22,6 +22,10 @@ type end struct {
 
 // start starts a shim, or takes up the one that runs.
 func (k *keeper) start() (*child, error) {
+	k.ear.close()
+	if err := k.listen(); err != nil {
+		return nil, fmt.Errorf("notify socket: %w", err)
+	}
 	if k.cfg.Adopt != nil {
 		f := k.cfg.Adopt
 		k.cfg.Adopt = nil

@@ -40,5 +40,8 @@
 //
 // At most Config.MaxFiles descriptors, whose names are together at most 100 KiB,
 // since Linux takes no longer variable (execve(2), MAX_ARG_STRLEN); what is over
-// that is closed, counted and told. One message has at most 8 descriptors and 4 KiB.
+// that is closed, counted and told. One message has at most 8 descriptors and 4 KiB;
+// what is none is dropped and counted. The path of the notify socket is there only
+// until the shim is ready, which has connected by then: no other process, of the
+// same user or not, can speak to the keeper after that.
 package keeper

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,57 +15,67 @@ import (
 )
 
 // earPrefix is what the names of notify sockets begin with; the keeper's process
-// ID follows, so that one that leaves removes its own and no other's.
+// ID follows.
 const earPrefix = "keeper-"
 
 // NotifyPath is the path of the notify socket of the keeper with that process ID in
-// its Config.Dir.
+// its Config.Dir, which is there until a shim is ready.
 func NotifyPath(dir string, pid int) string {
 	return filepath.Join(dir, earPrefix+strconv.Itoa(pid))
 }
 
-// An ear is the keeper's notify socket.
+// An ear is the notify socket of one life of a shim. Its path goes as soon as the
+// shim is ready, and so has connected: nobody else can speak then, and a keeper
+// that is killed leaves nothing.
 type ear struct {
-	conn *net.UnixConn
 	path string
+	conn *net.UnixConn
+	self *Notifier // for drain
+	once sync.Once
 	wg   sync.WaitGroup
 }
 
-// listen binds the notify socket, removes those of dead keepers, and begins to
-// read.
-func (k *keeper) listen() (*ear, error) {
-	clearEars(k.cfg.Dir)
+// listen binds the notify socket, and begins to read.
+func (k *keeper) listen() error {
 	e := &ear{path: NotifyPath(k.cfg.Dir, os.Getpid())}
-	_ = os.Remove(e.path) // of an earlier process of that ID
+	_ = os.Remove(e.path) // of an earlier process of that ID, or a shim that was never ready
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: e.path, Net: "unixgram"})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	e.conn = conn
-	if err := os.Chmod(e.path, 0o600); err != nil {
-		e.close()
-		return nil, err
+	if err = os.Chmod(e.path, 0o600); err == nil {
+		e.self, err = NewNotifier(e.path)
+	}
+	if err != nil {
+		e.hide()
+		return errors.Join(err, conn.Close())
 	}
 	_ = conn.SetReadBuffer(1 << 20) // less makes shims wait
-	e.wg.Go(func() { k.hear(conn) })
-	return e, nil
+	k.ear = e
+	e.wg.Go(func() { k.hear(e) })
+	return nil
 }
 
-// close is idempotent.
+// hide removes the path. It is idempotent.
+func (e *ear) hide() {
+	e.once.Do(func() { _ = os.Remove(e.path) })
+}
+
+// close is idempotent, and fine on nil.
 func (e *ear) close() {
-	_ = e.conn.Close()
-	_ = os.Remove(e.path)
+	if e == nil {
+		return
+	}
+	_, _ = e.conn.Close(), e.self.Close()
+	e.hide()
 	e.wg.Wait()
 }
 
 // drain returns when every message that was sent before has been obeyed: a shim
 // may have died with messages on their way.
 func (k *keeper) drain() {
-	n, err := NewNotifier(k.ear.path)
-	if err == nil {
-		err = errors.Join(n.Sync(), n.Close())
-	}
-	if err != nil {
+	if err := k.ear.self.Sync(); err != nil {
 		k.cfg.Logf("messages of the last shim: %v", err)
 	}
 }
@@ -86,25 +97,37 @@ func clearEars(dir string) {
 	}
 }
 
-// hear takes messages until the socket is closed.
-func (k *keeper) hear(conn *net.UnixConn) {
+// hear takes messages until the socket is closed. Bad ones do no harm.
+func (k *keeper) hear(e *ear) {
 	buf, oob := make([]byte, maxMessage+1), make([]byte, unix.CmsgSpace(4*maxRights))
+	bad := 0
+	complain := func(err error) {
+		if bad++; bad&(bad-1) == 0 {
+			k.cfg.Logf("message: %v; %d were bad so far", err, bad) // at 1, 2, 4, 8 …
+		}
+	}
 	for {
-		n, on, _, _, err := conn.ReadMsgUnix(buf, oob)
+		n, on, _, _, err := e.conn.ReadMsgUnix(buf, oob)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
-			k.cfg.Logf("message: %v", err)
-			time.Sleep(time.Millisecond) // a want of descriptors; the kernel has closed them
+			complain(err)
+			time.Sleep(time.Millisecond) // a want of memory
 			continue
 		}
 		fds := rights(oob[:on])
 		m, err := parse(buf[:n])
+		if err == nil && m.store && len(fds) == 0 {
+			err = fmt.Errorf("keep %s: no descriptor came with it", m.name) // or there was no room for it
+		}
 		if err != nil {
 			closeAll(fds)
-			k.cfg.Logf("message: %v", err)
+			complain(err)
 			continue
+		}
+		if m.ready {
+			e.hide()
 		}
 		k.obey(m, fds)
 	}

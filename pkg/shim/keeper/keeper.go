@@ -40,7 +40,8 @@ type Config struct {
 	// Adopt is the keeper's end of the pair of sockets of a shim that runs
 	// already; the keeper owns it. Nil: it starts one.
 	Adopt *os.File
-	// MaxFiles bounds the store. Zero: DefaultMaxFiles.
+	// MaxFiles bounds the store, as does the limit of open descriptors. Zero:
+	// DefaultMaxFiles.
 	MaxFiles int
 	// Logf gets a line for every start, death and refusal. Nil: nothing.
 	Logf func(format string, args ...any)
@@ -49,7 +50,7 @@ type Config struct {
 // A keeper at work.
 type keeper struct {
 	cfg   Config
-	ear   *ear
+	ear   *ear // of the shim that runs
 	pace  pace
 	asked bool // to end
 
@@ -78,17 +79,15 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Program == "" || cfg.Listener == nil || cfg.Dir == "" {
 		return errors.New("keeper: program, listener and directory must be given")
 	}
-	k := &keeper{cfg: cfg, store: store{max: cfg.MaxFiles}}
-	if err := raiseFiles(); err != nil {
+	limit, err := raiseFiles()
+	if err != nil {
 		return fmt.Errorf("keeper: limit of descriptors: %w", err)
 	}
-	var err error
-	if k.ear, err = k.listen(); err != nil {
-		return fmt.Errorf("keeper: %w", err)
-	}
+	k := &keeper{cfg: cfg, store: store{max: max(1, min(cfg.MaxFiles, limit-ownFiles))}}
+	clearEars(cfg.Dir)
 	defer k.store.close()
 	defer k.removeReport()
-	defer k.ear.close()
+	defer func() { k.ear.close() }()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -208,12 +207,15 @@ func (k *keeper) life() life {
 	return k.now
 }
 
+// ownFiles are kept free for the keeper itself, to start shims with.
+const ownFiles = 64
+
 // raiseFiles raises the limit of open descriptors as far as it may be, for this
 // process and for the shims that it starts: Go would give those back the old one.
-func raiseFiles() error {
+func raiseFiles() (limit int, err error) {
 	var lim syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
-		return err
+		return 0, err
 	}
-	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
+	return int(min(lim.Cur, 1<<30)), syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim/keeper"
 )
@@ -56,6 +59,14 @@ func playShim(role string) int {
 			err = n.Remove(arg)
 		case "stopping":
 			err = n.Notify("STOPPING=1")
+		case "hidden": // nobody else can connect after READY=1
+			if err = n.Sync(); err == nil {
+				if left, _ := filepath.Glob(filepath.Join(dir, "keeper-*")); len(left) > 0 {
+					err = fmt.Errorf("there: %v", left)
+				}
+			}
+		case "flood":
+			err = flood(in.Notify, n)
 		case "exit":
 			_, err = fmt.Sscan(arg, &status)
 		}
@@ -129,11 +140,11 @@ func TestRun(t *testing.T) {
 		want       []string
 		status     int // of an EndError; 0: none
 	}{
-		{"ends", "ready exit=0", []string{"api keeper"}, 0},
+		{"ends", "ready hidden exit=0", []string{"api keeper"}, 0},
 		{"cannot start", "exit=3", []string{"api keeper"}, 3},
 		{"dies", "ready keep=a keep=b exit=1; ready drop=a exit=2; ready exit=0", []string{"api keeper", "a api b keeper", "api b keeper"}, 0},
 		{"dies with a message on its way", "ready keep=x exit=1; ready exit=0", []string{"api keeper", "api keeper x"}, 0},
-		{"wants to be started again", "ready keep=x exit=75; ready exit=0", []string{"api keeper", "api keeper x"}, 0},
+		{"wants to be started again", "ready keep=x exit=75; ready hidden exit=0", []string{"api keeper", "api keeper x"}, 0},
 		{"is not ready the second time", "ready exit=1; exit=1; ready exit=0", []string{"api keeper", "api keeper", "api keeper"}, 0},
 		{"stops with an error", "ready stopping exit=1", []string{"api keeper"}, 0},
 		{"replaces", "ready keep=x keep=x exit=1; ready exit=0", []string{"api keeper", "api keeper x"}, 0},
@@ -159,6 +170,60 @@ func TestTooManyFiles(t *testing.T) {
 	}
 	if !strings.Contains(log, "the limit") {
 		t.Errorf("log without the refusal:\n%s", log)
+	}
+}
+
+// flood is a shim gone wrong: bytes without sense, names that are none, and
+// descriptors without end.
+func flood(addr string, n *keeper.Notifier) error {
+	c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(c)
+	if err := unix.Connect(c, &unix.SockaddrUnix{Name: addr}); err != nil {
+		return err
+	}
+	rights := unix.UnixRights(0, 0, 0, 0, 0, 0, 0, 0)
+	for i := range 2000 {
+		for _, text := range []string{
+			strings.Repeat("x", 4097), strings.Repeat("\n", 4096), "FDSTORE=1\nFDNAME=a:b", "FDSTORE=1\nFDSTOREREMOVE=1\nFDNAME=a", "MAINPID=0",
+			"FDSTORE=1", "FDNAME=a", fmt.Sprintf("FDSTORE=1\nFDNAME=%0128d", i),
+		} {
+			if err := unix.Sendmsg(c, []byte(text), rights, nil, 0); err != nil {
+				return err
+			}
+		}
+		if err := unix.Sendmsg(c, []byte("FDSTORE=1\nFDNAME=none"), nil, nil, 0); err != nil {
+			return err
+		}
+	}
+	if err := n.Sync(); err != nil {
+		return err
+	}
+	// The keeper has what it may have, and not one more.
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", os.Getppid()))
+	if err == nil && len(fds) > 800+64 {
+		err = fmt.Errorf("the keeper has %d descriptors", len(fds))
+	}
+	if errors.Is(err, fs.ErrNotExist) { // not on macOS
+		err = nil
+	}
+	return err
+}
+
+// TestFlood has a shim send the keeper far more than it may keep: there is a bound
+// to descriptors, to their names and to the lines in the log, and the keeper goes on.
+func TestFlood(t *testing.T) {
+	lives, log, err := run(t, "flood ready keep=late exit=1; ready exit=0", func(c *keeper.Config) { c.MaxFiles = 800 })
+	if err != nil || len(lives) != 2 {
+		t.Fatalf("lives %q, %v\n%s", lives, err, log)
+	}
+	if kept := len(strings.Fields(lives[1])) - 2; kept < 700 || kept > 800 {
+		t.Errorf("%d descriptors are kept, want at most 800, with names of 100 KiB", kept)
+	}
+	if lines := strings.Count(log, "\n"); lines > 64 {
+		t.Errorf("%d lines in the log:\n%s", lines, log)
 	}
 }
 
