@@ -258,6 +258,6 @@ func (s *Server) addRecordUndo(a *attachment) {
 	file := s.state.attachmentFile(a.rec.Key)
 	a.undo.addDurable("state file", func(context.Context) error {
 		s.late.note(file)
-		return remove(file)
+		return errors.Join(remove(file), s.forgetDamage(a.rec.Key))
 	})
 }

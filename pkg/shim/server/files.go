@@ -28,6 +28,9 @@ type FileStore interface {
 	Take(name string, c syscall.Conn) error
 	// Remove ends the keeping of what has the name. None is no error.
 	Remove(name string) error
+	// Sync returns when the descriptors of all names that were removed before are
+	// closed.
+	Sync() error
 }
 
 // What the names of an attachment's descriptors end with, after the hash that the
@@ -115,6 +118,11 @@ func (s *Server) startHolding(a *attachment) {
 		}
 		left.close()
 		h.end()
+		// A tap is there, and a forwarded port in use, until the last duplicate is
+		// closed: whoever asked for this must not find them.
+		if err := h.store.Sync(); err != nil {
+			h.log.WithError(err).Debug("keeper")
+		}
 		for _, kind := range []string{shim.FramesDgram, shim.FramesStream} {
 			if err := remove(s.cfg.Dirs.Socket(k.Network, k.ContainerID, k.IfName, kind)); err != nil {
 				return err

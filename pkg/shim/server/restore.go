@@ -25,25 +25,30 @@ func (s *Server) restore(ctx context.Context) error {
 	if err := s.state.prepare(); err != nil {
 		return err
 	}
-	nets, problems, err := load[networkRecord](s.state.networks())
+	nets, damaged, err := load[networkRecord](s.state.networks())
 	if err != nil {
 		return err
 	}
-	s.problem(problems...)
+	s.problem(damageTexts(damaged)...)
 	for _, n := range nets {
 		s.choices[n.Granted.Name] = n
 	}
-	recs, problems, err := load[attachmentRecord](s.state.attachments())
+	recs, damaged, err := load[attachmentRecord](s.state.attachments())
 	if err != nil {
 		return err
 	}
-	s.problem(problems...)
 	if err := s.leasesReady(ctx); errors.Is(err, ipam.ErrUnavailable) {
 		// Attachments come back all the same; ReclaimLeases sees to their leases.
 		s.unconfirmed = true
+		s.problem(damageTexts(damaged)...)
 		s.cfg.Log.WithError(err).Warn("leases are not confirmed")
 	} else {
-		if err := s.releaseStrays(ctx, recs, len(problems) > 0); err != nil {
+		made, unknown, err := s.rebuild(ctx, damaged, recs)
+		if err != nil {
+			return err
+		}
+		recs = append(recs, made...)
+		if err := s.releaseStrays(ctx, recs, unknown > 0); err != nil {
 			return err
 		}
 		s.registerLeases(ctx, recs)

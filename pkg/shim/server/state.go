@@ -99,8 +99,8 @@ type checked[T any] interface {
 }
 
 // load reads every record in dir. Files that cannot be read as one are renamed
-// and told in problems; they harm nobody else.
-func load[T any, P checked[T]](dir string) (records []T, problems []string, err error) {
+// and told in damaged; they harm nobody else.
+func load[T any, P checked[T]](dir string) (records []T, damaged []damage, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, nil, err
@@ -115,18 +115,17 @@ func load[T any, P checked[T]](dir string) (records []T, problems []string, err 
 			continue
 		}
 		var rec T
-		if err := readJSON(path, &rec); err == nil {
+		err := readJSON(path, &rec)
+		if err == nil {
 			err = P(&rec).valid()
-			if err == nil {
-				records = append(records, rec)
-				continue
-			}
-			problems = append(problems, setAside(path, err))
-		} else {
-			problems = append(problems, setAside(path, err))
 		}
+		if err != nil {
+			damaged = append(damaged, damage{path, setAside(path, err)})
+			continue
+		}
+		records = append(records, rec)
 	}
-	return records, problems, nil
+	return records, damaged, nil
 }
 
 // setAside renames a damaged file and says so.

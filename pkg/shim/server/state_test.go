@@ -26,34 +26,58 @@ func TestDamagedState(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := config(newDirs(t))
 			r := start(t, cfg)
-			r.attach("n", "c1", shim.AttachRequest{})
+			lost := r.attach("n", "c1", shim.AttachRequest{MAC: "02:00:00:00:00:77"})
 			kept := r.attach("m", "c2", shim.AttachRequest{})
+			layer2 := r.attach("l2", "c4", shim.AttachRequest{Network: shim.NetworkSpec{IPAM: shim.IPAMNone}})
 			r.stop()
-			file := filepath.Join(cfg.Dirs.State, "attachments", shim.Hash("n", "c1", "eth0")+".json")
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(file, tt.write(data), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			damage(t, cfg.Dirs, layer2, func([]byte) []byte { return nil })
+			file := cfg.Dirs.AttachmentFile("n", "c1", "eth0")
+			damage(t, cfg.Dirs, lost, tt.write)
 			r = start(t, cfg)
 			atts, err := r.Attachments(t.Context())
-			if err != nil || len(atts) != 1 || atts[0].MAC != kept.MAC || atts[0].IPs[0] != kept.IPs[0] {
-				t.Errorf("attachments %v, %v, want the other one, unharmed", atts, err)
+			if err != nil || len(atts) != 2 || atts[0].MAC != kept.MAC || atts[0].IPs[0] != kept.IPs[0] {
+				t.Errorf("attachments %v, %v, want the one with a lease, and the other unharmed", atts, err)
+			}
+			again, err := r.Attachment(t.Context(), "n", "c1", "eth0")
+			if err != nil || again.MAC != lost.MAC || again.IPs[0] != lost.IPs[0] || again.Owner != lost.Owner || again.Problem != "" {
+				t.Errorf("made again: %+v, %v, want %+v", again, err, lost)
 			}
 			s, err := r.Status(t.Context())
-			if err != nil || len(s.Problems) == 0 || !strings.Contains(s.Problems[0], "damaged") {
-				t.Errorf("problems %q, %v, want one about the file", s.Problems, err)
+			all := strings.Join(s.Problems, "\n")
+			if err != nil || len(s.Problems) != 2 || strings.Count(all, "was damaged") != 2 || !strings.Contains(all, "n/c1/eth0 was made again") || !strings.Contains(all, "it has no lease") {
+				t.Errorf("problems %q, %v, want one about each file", s.Problems, err)
 			}
 			if _, err := os.Stat(file + ".damaged"); err != nil {
 				t.Error(err)
 			}
-			// The lease without attachment is not given to anybody else yet.
-			if a := r.attach("n", "c3", shim.AttachRequest{}); a.IPs[0].Address.String() == "192.168.127.2/24" {
+			if a := r.attach("n", "c3", shim.AttachRequest{}); a.IPs[0] == lost.IPs[0] {
 				t.Error("the address of the damaged attachment was given away")
 			}
+			r.stop()
+			r = start(t, cfg) // and it stays
+			if _, err := r.Attachment(t.Context(), "n", "c1", "eth0"); err != nil {
+				t.Error(err)
+			}
+			if err := r.Detach(t.Context(), "n", "c1", "eth0"); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(file + ".damaged"); err == nil {
+				t.Error("the damaged file outlived the attachment")
+			}
 		})
+	}
+}
+
+// damage changes the state file of an attachment.
+func damage(t *testing.T, d shim.Dirs, a shim.Attachment, how func([]byte) []byte) {
+	t.Helper()
+	file := d.AttachmentFile(a.Network, a.ContainerID, a.IfName)
+	data, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, how(data), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
