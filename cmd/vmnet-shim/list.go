@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -55,13 +56,15 @@ func addresses(a shim.Attachment) string {
 	return strings.Join(s, ",")
 }
 
-// guest tells in one word whether somebody is connected.
+// guest tells in a few words whether somebody is connected.
 func guest(a shim.Attachment) string {
 	switch {
 	case a.Problem != "":
 		return "broken"
 	case a.Peer.Connected:
 		return a.Peer.Via
+	case !a.Peer.GoneSince.IsZero():
+		return "gone since " + a.Peer.GoneSince.Local().Format(time.DateTime)
 	}
 	return ""
 }

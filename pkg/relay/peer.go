@@ -104,6 +104,9 @@ func (r *Relay) lost(p *peer, err error) {
 	defer r.events.Unlock()
 	r.mu.Lock()
 	was := r.peer.CompareAndSwap(p, nil)
+	if was {
+		r.gone.Store(time.Now().UnixNano())
+	}
 	r.mu.Unlock()
 	_ = p.link.Close()
 	if !was {

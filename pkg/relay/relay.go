@@ -55,6 +55,7 @@ type PeerInfo struct {
 	Connected bool
 	Via       string    // "" when not connected
 	Since     time.Time // when it came; zero when not connected
+	Gone      time.Time // when the last one went; zero when connected, and when there was none
 }
 
 // Stats are a relay's counters since New.
@@ -97,6 +98,7 @@ type Relay struct {
 	answered, refused  atomic.Uint64
 
 	peer    atomic.Pointer[peer]
+	gone    atomic.Int64          // when the last peer went, in nanoseconds; 0: none has
 	tees    atomic.Pointer[[]Tee] // nil: none; changed under mu
 	closing atomic.Bool
 	down    downward // used by the handler only
@@ -143,6 +145,9 @@ func New(ifc *vmnet.Interface, cfg Config) (*Relay, error) {
 func (r *Relay) Peer() PeerInfo {
 	p := r.peer.Load()
 	if p == nil {
+		if at := r.gone.Load(); at != 0 {
+			return PeerInfo{Gone: time.Unix(0, at)}
+		}
 		return PeerInfo{}
 	}
 	return PeerInfo{Connected: true, Via: p.via, Since: p.since}

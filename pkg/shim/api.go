@@ -176,6 +176,10 @@ type Peer struct {
 	Connected bool      `json:"connected"`
 	Via       string    `json:"via,omitempty"` // "fd", "dgram", "stream", ViaTap or ViaNetNS
 	Since     time.Time `json:"since,omitzero"`
+	// GoneSince is when the last one went, without an end of the attachment; of a
+	// datagram socket, when that was noticed. Zero: there was none since the shim
+	// took the attachment up.
+	GoneSince time.Time `json:"goneSince,omitzero"`
 }
 
 // Values of Peer.Via of guests in network namespaces.

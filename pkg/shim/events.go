@@ -6,7 +6,7 @@ import "time"
 const (
 	EventAttached    = "attached"     // an attachment was made
 	EventDetached    = "detached"     // an attachment was deleted
-	EventRestored    = "restored"     // an attachment was brought back after a restart
+	EventRestored    = "restored"     // an attachment was brought back at the shim's start, with Detail "kept" descriptors
 	EventBroken      = "broken"       // an attachment could not be brought back
 	EventHandedOver  = "handed-over"  // a frame fd was given or taken
 	EventGuest       = "guest"        // a guest connected
@@ -15,7 +15,7 @@ const (
 	EventNetwork     = "network"      // a network was opened
 	EventNetworkGone = "network-gone" // a network was closed
 	EventAddress     = "address"      // an address was seen on the wire
-	EventShim        = "shim"         // the shim began to serve this stream
+	EventShim        = "shim"         // the shim began to serve this stream; Detail counts "restored", "broken", "kept"
 	EventLost        = "lost"         // the stream's reader was slow, and events are missing
 	EventShimLeaves  = "shim-leaves"  // the shim ends; the stream ends with it
 	EventCapture     = "capture"      // a capture began

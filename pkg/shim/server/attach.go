@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -237,7 +238,7 @@ func (s *Server) startRelay(a *attachment) error {
 	if err != nil {
 		return fmt.Errorf("attachment %s: start relay: %w", a.rec.Key, err)
 	}
-	a.relay = r
+	a.relay, a.asked = r, new(atomic.Int64)
 	a.undo.add("relay", func(context.Context) error { return r.Close() })
 	return nil
 }

@@ -3,6 +3,8 @@ package server
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/internal/observe"
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
@@ -25,6 +27,8 @@ type attachment struct {
 	sockets []boundSocket
 	held    *holding // nil without a file store
 	names   []string // in full, of the network's DNS
+
+	asked *atomic.Int64 // when the guest was asked whether it is there, in nanoseconds; nil when broken
 
 	undo  undoList // guarded by the key's lock, as is given
 	given int      // sockets that clients gave and that wait for peers
@@ -69,14 +73,29 @@ func (s *Server) view(a *attachment) shim.Attachment {
 	}
 	v.Seen = s.seen(a)
 	if a.relay != nil {
-		p, st := a.relay.Peer(), a.relay.Stats()
-		v.Peer = shim.Peer{Connected: p.Connected, Via: p.Via, Since: p.Since}
+		p, st := a.peer(), a.relay.Stats()
+		v.Peer = shim.Peer{Connected: p.Connected, Via: p.Via, Since: p.Since, GoneSince: p.Gone}
 		if r.Plugged != 0 {
 			v.Peer = shim.Peer{Connected: true, Via: shim.ViaNetNS}
 		}
 		v.Counters = shim.Counters{FromGuest: shim.Direction(st.FromGuest), ToGuest: shim.Direction(st.ToGuest), Answered: st.Answered}
 	}
 	return v
+}
+
+// askEvery is how often, at most, a guest is sent a frame to see whether it is
+// there.
+const askEvery = 5 * time.Second
+
+// peer tells who is the attachment's peer. The system does not tell the end of a
+// datagram socket's other side, so whoever wants to know has it asked.
+func (a *attachment) peer() relay.PeerInfo {
+	p := a.relay.Peer()
+	last, now := a.asked.Load(), time.Now().UnixNano()
+	if !p.Connected || now-last < int64(askEvery) || !a.asked.CompareAndSwap(last, now) {
+		return p
+	}
+	return a.relay.CheckPeer()
 }
 
 // visible returns the attachments that the caller sees, sorted.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -79,8 +80,58 @@ func (h *eventHub) unsubscribe(s *subscriber) {
 	delete(h.subs, s)
 }
 
+// replayTime is for how long after its start a shim tells new readers what came
+// back: those of the shim before have lost their streams with it.
+const replayTime = time.Minute
+
+// A comeback is what became of an attachment that an earlier shim had.
+type comeback struct {
+	event shim.Event
+	owner uint32
+	kept  int // descriptors
+}
+
+// cameBack notes what became of an attachment of an earlier shim, with kept
+// descriptors.
+func (s *Server) cameBack(r attachmentRecord, kind string, kept int, details ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.returns = append(s.returns, comeback{newEvent(r.Key, kind, details...), r.Owner, kept})
+}
+
+// greeting returns the first events of a stream: who serves it and what came back
+// at its start.
+func (s *Server) greeting(who caller) []shim.Event {
+	s.mu.Lock()
+	all := s.returns
+	s.mu.Unlock()
+	count := map[string]int{}
+	events := make([]shim.Event, 1)
+	for _, c := range all {
+		if !who.may(c.owner) {
+			continue
+		}
+		count[c.event.Type]++
+		count["kept"] += c.kept
+		if time.Since(s.started) < replayTime {
+			events = append(events, c.event)
+		}
+	}
+	events[0] = newEvent(ipam.Key{}, shim.EventShim, "version", s.cfg.Version, "pid", strconv.Itoa(os.Getpid()),
+		"started", s.started.UTC().Format(time.RFC3339Nano))
+	for what, n := range count {
+		events[0].Detail[what] = strconv.Itoa(n)
+	}
+	return events
+}
+
 // tell publishes an event about an attachment; details are names and values.
 func (s *Server) tell(k ipam.Key, owner uint32, kind string, details ...string) {
+	s.events.publish(newEvent(k, kind, details...), owner)
+}
+
+// newEvent returns an event; details are names and values.
+func newEvent(k ipam.Key, kind string, details ...string) shim.Event {
 	e := shim.Event{Time: time.Now(), Type: kind, Network: k.Network, ContainerID: k.ContainerID, IfName: k.IfName}
 	for i := 0; i+1 < len(details); i += 2 {
 		if details[i+1] == "" {
@@ -91,7 +142,7 @@ func (s *Server) tell(k ipam.Key, owner uint32, kind string, details ...string) 
 		}
 		e.Detail[details[i]] = details[i+1]
 	}
-	s.events.publish(e, owner)
+	return e
 }
 
 // getEvents streams events as lines of JSON.
@@ -106,8 +157,10 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request, who caller) e
 			}
 			return flush()
 		}
-		if err := send(shim.Event{Time: time.Now(), Type: shim.EventShim, Detail: map[string]string{"version": s.cfg.Version}}); err != nil {
-			return err
+		for _, e := range s.greeting(who) {
+			if err := send(e); err != nil {
+				return err
+			}
 		}
 		watch := s.watchDrops(who)
 		tick := time.NewTicker(dropsEvery)

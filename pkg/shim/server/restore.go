@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sync/errgroup"
 
@@ -72,7 +73,7 @@ func (s *Server) restore(ctx context.Context) error {
 func (s *Server) revive(ctx context.Context, rec attachmentRecord) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.Operation)
 	defer cancel()
-	before := rec
+	before, kept := rec, len(s.left(rec.Key))
 	a := &attachment{rec: rec}
 	s.startHolding(a)
 	s.addDurableUndos(a)
@@ -83,10 +84,10 @@ func (s *Server) revive(ctx context.Context, rec attachmentRecord) {
 		}
 		a = &attachment{rec: before, held: a.held, undo: a.undo, problem: err.Error()}
 		log.WithError(err).Warn("attachment could not be brought back")
-		s.tell(rec.Key, rec.Owner, shim.EventBroken, "problem", err.Error())
+		s.cameBack(rec, shim.EventBroken, 0, "problem", err.Error())
 	} else {
-		log.Info("attachment brought back")
-		s.tell(rec.Key, rec.Owner, shim.EventRestored)
+		log.WithField("kept", kept).Info("attachment brought back")
+		s.cameBack(rec, shim.EventRestored, kept, "kept", strconv.Itoa(kept))
 	}
 	s.mu.Lock()
 	s.atts[rec.Key] = a

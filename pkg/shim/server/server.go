@@ -51,6 +51,7 @@ type Server struct {
 	choices  map[string]networkRecord // by network; Version 0: not written yet
 	guests   map[guestID]int          // interfaces of each, for drivers that limit them
 	problems []string
+	returns  []comeback     // of the start
 	making   int            // attachments being made
 	makingBy map[uint32]int // the same, of each user
 	active   int            // requests under way
