@@ -249,8 +249,8 @@ func TestBadConfig(t *testing.T) {
 		change func(*vm.Config)
 		want   string
 	}{
-		"no socket":     {func(c *vm.Config) { c.StreamPath = "" }, "one of Frame, Tap, StreamPath and Launcher"},
-		"two sockets":   {func(c *vm.Config) { c.Frame = os.Stdin }, "one of Frame, Tap, StreamPath and Launcher"},
+		"no socket":     {func(c *vm.Config) { c.StreamPath = "" }, "want one of Frame"},
+		"two sockets":   {func(c *vm.Config) { c.Frame = os.Stdin }, "want one of Frame"},
 		"no MAC":        {func(c *vm.Config) { c.MAC = nil }, "want 6 bytes"},
 		"comma in path": {func(c *vm.Config) { c.StreamPath = "/a,b" }, "comma"},
 		"no modules":    {func(c *vm.Config) {}, "modules of kernel none"},

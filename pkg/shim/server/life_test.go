@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,12 +170,42 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestBrokenComesBack has nobody ask: what could not be brought back is tried again.
+func TestBrokenComesBack(t *testing.T) {
+	cfg := config(newDirs(t))
+	r := start(t, cfg)
+	a := r.attach("n", "c", shim.AttachRequest{})
+	r.stop()
+	var tries atomic.Int32
+	f := &faulty{open: func(context.Context) error {
+		if tries.Add(1) < 3 {
+			return errors.New("the cable is cut")
+		}
+		return nil
+	}}
+	r = start(t, withFault(cfg.Dirs, f))
+	eventually(t, func() bool {
+		got, err := r.Attachment(t.Context(), "n", "c", "eth0")
+		return err == nil && got.Problem == "" && got.MAC == a.MAC && got.IPs[0] == a.IPs[0]
+	}, func() string { return "it stays broken" })
+	if n := tries.Load(); n != 3 {
+		t.Errorf("%d tries, want 3", n)
+	}
+}
+
 func TestBrokenStaysListed(t *testing.T) {
 	cfg := config(newDirs(t))
 	r := start(t, cfg)
 	a := r.attach("n", "c", shim.AttachRequest{})
 	r.stop()
-	f := &faulty{open: func(context.Context) error { return errors.New("the cable is cut") }}
+	var cut atomic.Bool
+	cut.Store(true)
+	f := &faulty{open: func(context.Context) error {
+		if cut.Load() {
+			return errors.New("the cable is cut")
+		}
+		return nil
+	}}
 	r = start(t, withFault(cfg.Dirs, f))
 	got, err := r.Attachment(t.Context(), "n", "c", "eth0")
 	if err != nil || !strings.Contains(got.Problem, "the cable is cut") || got.MAC != a.MAC || got.IPs[0] != a.IPs[0] {
@@ -189,7 +220,7 @@ func TestBrokenStaysListed(t *testing.T) {
 	if _, err := r.Attach(t.Context(), "n", "c", "eth0", shim.AttachRequest{}); err == nil {
 		t.Error("attach worked")
 	}
-	f.open = nil
+	cut.Store(false)
 	if b := r.attach("n", "c", shim.AttachRequest{}); b.Problem != "" || b.MAC != a.MAC || b.IPs[0] != a.IPs[0] {
 		t.Errorf("repaired: %+v", b)
 	}

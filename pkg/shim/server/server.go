@@ -117,6 +117,9 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) (err error) {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- hs.Serve(limited) }()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.retryBroken(s.live) })
 	s.startIdle()
 	defer s.stopIdle()
 	err = s.wait(ctx, l, own, failed)
