@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,12 +10,16 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vmnet-cni/vmnet/pkg/capture"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
+
+// lastWords bounds the wait for the end of a capture that was asked to end.
+const lastWords = 5 * time.Second
 
 // captureFlags are the flags of "capture".
 type captureFlags struct {
@@ -64,14 +69,20 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 	defer c.Close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	in, err := c.Capture(ctx, args[0], args[1], args[2], f.opts)
+	in, err := c.Capture(cmd.Context(), args[0], args[1], args[2], f.opts)
 	if err != nil {
 		return errors.Join(err, out.Close())
 	}
 	defer in.Close()
+	// Asked to end, the shim sends what waits, and the statistics.
+	stopping := context.AfterFunc(ctx, func() {
+		_ = in.Stop()
+		time.AfterFunc(lastWords, func() { _ = in.Close() })
+	})
+	defer stopping()
 	_, err = io.Copy(out, in)
 	if ctx.Err() != nil || errors.Is(err, syscall.EPIPE) {
-		err = nil // asked to end, or the reader has enough
+		err = nil // it was cut short, or the reader has enough
 	}
 	return errors.Join(err, out.Close())
 }

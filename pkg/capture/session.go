@@ -153,13 +153,15 @@ func (s *Session) next(ctx context.Context, scratch []byte, flush func() error) 
 		if ok {
 			return r, scratch, nil
 		}
+		if err := ctx.Err(); err != nil {
+			return r, scratch, err
+		}
 		if err := flush(); err != nil {
 			return r, scratch, err
 		}
 		select {
 		case <-s.ready:
-		case <-ctx.Done():
-			return r, scratch, ctx.Err()
+		case <-ctx.Done(): // what came in the meantime is taken first
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 )
 
-// Run writes the session as pcapng to w until ctx ends, which is no error, or max
-// frames were written; zero is no limit. It flushes whenever it has to wait for
+// Run writes the session as pcapng to w until ctx ends, which is no error, and what
+// waits then is written too, or until max frames were written; zero is no limit. It flushes whenever it has to wait for
 // frames, and calls flushed then, if that is not nil. The capture ends with the
 // interface's statistics.
 func (s *Session) Run(ctx context.Context, w io.Writer, max uint64, flushed func() error) error {

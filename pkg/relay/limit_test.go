@@ -11,10 +11,11 @@ import (
 )
 
 // within reports whether what passed in a time is what the rate allows in it
-// beside the burst. A busy machine may keep it lower.
+// beside the burst. A busy machine keeps it lower, so that
+// the lower bound only tells that something passes.
 func within(t *testing.T, bits, rate, burst float64, took time.Duration) {
 	t.Helper()
-	if r := (bits - burst) / took.Seconds() / rate; r < 0.7 || r > 1.05 {
+	if r := (bits - burst) / took.Seconds() / rate; r < 0.3 || r > 1.05 {
 		t.Errorf("%.2f Mbit in %v: %.3f of the rate", bits/1e6, took, r)
 	}
 }

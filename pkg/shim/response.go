@@ -20,6 +20,7 @@ type response struct {
 	last   bool // the server takes no more requests on this connection
 
 	ctx  context.Context // nil: none
+	half func() error    // ends this side of the connection, and lets the server end its own
 	done func(whole bool) error
 	once sync.Once
 	end  bool // body was read to its end

@@ -16,10 +16,23 @@ type CaptureOptions struct {
 	Count   uint64 // frames, after which the capture ends; 0: no end
 }
 
+// A Stream is an answer without an end, for one goroutine to read and one to stop.
+type Stream struct{ resp *response }
+
+// Read reads what the shim sends.
+func (s *Stream) Read(p []byte) (int, error) { return s.resp.Read(p) }
+
+// Stop asks the shim to end the stream: Read returns what is still to come, and
+// then io.EOF.
+func (s *Stream) Stop() error { return s.resp.half() }
+
+// Close ends the stream at once. It is idempotent.
+func (s *Stream) Close() error { return s.resp.Close() }
+
 // Capture returns the frames of an attachment as pcapng, as they come, until the
-// caller closes it, ctx ends, or the attachment or the shim goes. The client's
-// timeout does not bound it.
-func (c *Client) Capture(ctx context.Context, network, containerID, ifname string, o CaptureOptions) (io.ReadCloser, error) {
+// caller stops or closes it, ctx ends, or the attachment or the shim goes. The
+// client's timeout does not bound it.
+func (c *Client) Capture(ctx context.Context, network, containerID, ifname string, o CaptureOptions) (*Stream, error) {
 	var q []string
 	if o.Filter != "" {
 		q = append(q, "filter="+escape(o.Filter))
@@ -39,7 +52,7 @@ func (c *Client) Capture(ctx context.Context, network, containerID, ifname strin
 
 // Events returns what happens, as lines of JSON, each an Event, until the caller
 // closes it, ctx ends or the shim goes. The client's timeout does not bound it.
-func (c *Client) Events(ctx context.Context) (io.ReadCloser, error) {
+func (c *Client) Events(ctx context.Context) (*Stream, error) {
 	return c.stream(ctx, "events", "/"+APIVersion+"/events")
 }
 
@@ -48,7 +61,7 @@ func (c *Client) Metrics(ctx context.Context) (io.ReadCloser, error) {
 	return c.stream(ctx, "metrics", "/metrics")
 }
 
-func (c *Client) stream(ctx context.Context, op, path string) (io.ReadCloser, error) {
+func (c *Client) stream(ctx context.Context, op, path string) (*Stream, error) {
 	resp, err := c.http.do(ctx, methodGet, path, nil)
 	if err != nil {
 		return nil, c.wrap(op, err)
@@ -60,7 +73,7 @@ func (c *Client) stream(ctx context.Context, op, path string) (io.ReadCloser, er
 		}
 		return nil, Errorf(CodeInternal, "%s: answer with status %s, want 200", op, resp.text)
 	}
-	return resp, nil
+	return &Stream{resp}, nil
 }
 
 // escape escapes a query's value (RFC 3986, section 3.4).

@@ -89,7 +89,7 @@ func (t *transport) exchange(ctx context.Context, c *httpConn, request []byte) (
 		}
 		return c.Close()
 	}
-	resp.ctx = ctx
+	resp.ctx, resp.half = ctx, c.CloseWrite
 	return resp, nil
 }
 

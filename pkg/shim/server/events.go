@@ -177,6 +177,9 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request, who caller) e
 					}
 				}
 			case <-ctx.Done():
+				if s.live.Err() == nil {
+					return nil // the client has enough
+				}
 				return send(shim.Event{Time: time.Now(), Type: shim.EventShimLeaves})
 			}
 			if err != nil {
