@@ -5,6 +5,7 @@ BIN     := bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOLANGCI_VERSION := v2.15.0
+ACTIONLINT_VERSION := v1.7.12
 FUZZTIME ?= 60s
 BENCHTIME ?= 1s
 
@@ -63,9 +64,15 @@ cross: ## vet, build and compile the tests for linux and darwin, amd64 and arm64
 	  GOOS=$$os GOARCH=$$arch CGO_ENABLED=0 $(GO) test -c -o /dev/null ./... || exit 1; \
 	done; done
 
-lint: $(BIN)/golangci-lint ## golangci-lint for linux and darwin
+lint: $(BIN)/golangci-lint $(BIN)/actionlint ## golangci-lint for linux and darwin, actionlint for the workflows
 	$(BIN)/golangci-lint run ./...
 	GOOS=darwin $(BIN)/golangci-lint run ./...
+	$(BIN)/actionlint
+
+$(BIN)/actionlint: Makefile
+	@mkdir -p $(BIN)
+	GOBIN=$(abspath $(BIN)) $(GO) install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
+	@touch $@
 
 $(BIN)/golangci-lint: Makefile
 	@mkdir -p $(BIN)
