@@ -120,7 +120,15 @@ func (m *Machine) runtime(id, netns string) *libcni.RuntimeConf {
 
 // Add executes ADD, and returns the result in the newest version.
 func (m *Machine) Add(ctx context.Context, id, netns string) (*types100.Result, error) {
-	r, err := m.cni.AddNetworkList(ctx, m.list, m.runtime(id, netns))
+	return m.AddWith(ctx, id, netns, nil)
+}
+
+// AddWith executes ADD with what the runtime has for the capabilities that the
+// network declares. DEL is told the same, from libcni's cache.
+func (m *Machine) AddWith(ctx context.Context, id, netns string, capabilities map[string]any) (*types100.Result, error) {
+	rt := m.runtime(id, netns)
+	rt.CapabilityArgs = capabilities
+	r, err := m.cni.AddNetworkList(ctx, m.list, rt)
 	if err != nil {
 		return nil, fmt.Errorf("ADD %s: %w", id, err)
 	}

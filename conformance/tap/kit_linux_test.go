@@ -105,26 +105,63 @@ func same(t testing.TB, before string) {
 	t.Errorf("left behind:\n%s\nbefore:\n%s", now, before)
 }
 
+// A space is a network namespace, for the length of a test.
+type space struct {
+	t  testing.TB
+	ns netns.NsHandle
+}
+
+func newSpace(t testing.TB) space {
+	t.Helper()
+	made := make(chan netns.NsHandle)
+	go func() { // the thread ends with the goroutine
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			close(made)
+			return
+		}
+		h, _ := netns.Get()
+		made <- h
+	}()
+	h, ok := <-made
+	if !ok {
+		t.Fatal("no new namespace")
+	}
+	t.Cleanup(func() { h.Close() })
+	return space{t, h}
+}
+
+// path names the namespace for other processes.
+func (s space) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(s.ns)) }
+
+// do runs fn on a thread in the namespace, which ends with it.
+func (s space) do(fn func() error) {
+	s.t.Helper()
+	if err := s.try(fn); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s space) try(fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := netns.Set(s.ns); err != nil {
+			done <- err
+			return
+		}
+		done <- fn()
+	}()
+	return <-done
+}
+
 // outside makes a namespace behind a veth, name, whose end here has the address
 // here and whose other end, "lan0", has there. It returns what runs a function
 // there.
 func outside(t testing.TB, name, here, there string) (do func(func() error)) {
 	t.Helper()
-	ns := make(chan netns.NsHandle)
-	go func() { // the thread ends with the goroutine
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			close(ns)
-			return
-		}
-		h, _ := netns.Get()
-		ns <- h
-	}()
-	h, ok := <-ns
-	if !ok {
-		t.Fatal("no new namespace")
-	}
-	t.Cleanup(func() { h.Close() })
+	s := newSpace(t)
+	h := s.ns
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "lan0", PeerNamespace: netlink.NsFd(h)}
@@ -132,21 +169,7 @@ func outside(t testing.TB, name, here, there string) (do func(func() error)) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = netlink.LinkDel(veth) })
-	do = func(fn func() error) {
-		t.Helper()
-		done := make(chan error)
-		go func() {
-			runtime.LockOSThread()
-			if err := netns.Set(h); err != nil {
-				done <- err
-				return
-			}
-			done <- fn()
-		}()
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-	}
+	do = s.do
 	up := func(dev, addr string) error {
 		l, err := netlink.LinkByName(dev)
 		if err != nil {

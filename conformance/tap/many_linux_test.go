@@ -15,9 +15,12 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 )
 
-// many is how many attachments: 200 with VMNET_TAP_LONG=1.
+// long reports whether everything is asked for, which takes some minutes.
+func long() bool { return os.Getenv("VMNET_TAP_LONG") != "" }
+
+// many is how many attachments: 200 when everything is asked for.
 func many() int {
-	if os.Getenv("VMNET_TAP_LONG") != "" {
+	if long() {
 		return 200
 	}
 	return 50

@@ -24,9 +24,10 @@ type Plugger interface {
 	// and has no addresses: these are the caller's to set. From then on
 	// ReadBatch finds nothing and WriteBatch drops. The link goes away with
 	// the device, or with its namespace. When the same link is there already (the
-	// interface is started again), it is taken up as it is. The error wraps
-	// fs.ErrExist when ns has another link of that name, and
-	// errors.ErrUnsupported after Config.Tap.
+	// interface is started again), it is taken up as it is; a nil ns means the
+	// namespace where an interface with the same UUID was plugged before. The error
+	// wraps fs.ErrExist when ns has another link of that name, fs.ErrNotExist when ns
+	// is nil and there is no such link, and errors.ErrUnsupported after Config.Tap.
 	Plug(ctx context.Context, ns *os.File, ifname string) error
 }
 

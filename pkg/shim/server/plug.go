@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -39,11 +40,14 @@ func (s *Server) plugFirst(ctx context.Context, a *attachment, ns *os.File, who 
 	return setRules(ctx, &next)
 }
 
-// replug takes the link up that an earlier shim made, or makes it again. The
+// replug takes the link up that an earlier shim made, or makes it again. For that the
 // namespace is looked for where the client said that it is, and must be the same.
 func replug(ctx context.Context, a *attachment) error {
 	if a.rec.Plugged == 0 {
 		return nil
+	}
+	if err := plug(ctx, a, nil); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	fd, err := unix.Open(a.rec.Request.Sandbox, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {

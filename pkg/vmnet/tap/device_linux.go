@@ -34,8 +34,7 @@ type device struct {
 	events events
 
 	mu      sync.Mutex // guards all following, and changes of the system
-	plugged *os.File   // the namespace of the guest's end; nil: not plugged, or nothing to do there
-	inside  string     // the name of the guest's end there
+	plugged *remote    // the namespace of the guest's end; nil: not plugged, or nothing to do there
 	onFiles func()
 	answers *answers // nil: none
 	ruled   bool     // there is a table
@@ -76,7 +75,7 @@ func (d *device) open(ctx context.Context, cfg *vmnet.Config) error {
 		flags |= unix.IFF_VNET_HDR
 	}
 	if d.net.bridge == 0 {
-		return d.openMacvtap(ctx, flags)
+		return d.openMacvtap(ctx, cfg.Files[fileTap], flags)
 	}
 	if f := cfg.Files[fileTap]; f != nil && isTap(f, d.name, flags) {
 		d.file = f

@@ -8,8 +8,6 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 )
 
 // Plug implements vmnet.Plugger: a veth of which one end is the port of the
@@ -26,21 +24,44 @@ func (d *device) Plug(ctx context.Context, ns *os.File, ifname string) error {
 	if d.isGone() {
 		return fmt.Errorf("plug %s: %w", d.name, os.ErrClosed)
 	}
+	if ns == nil {
+		return d.replug(ifname)
+	}
 	return control(ns, func(fd int) error { return d.plug(fd, ifname) })
+}
+
+// replug takes up what a process before this one plugged. The caller holds mu.
+func (d *device) replug(ifname string) error {
+	if d.net.bridge == 0 {
+		there, l, err := findMarked(d.macvlanMark())
+		if err != nil || l == nil {
+			return errors.Join(fmt.Errorf("plug %s: it is in no namespace: %w", ifname, fs.ErrNotExist), err)
+		}
+		d.dropTap()
+		d.plugged = &there
+		return nil
+	}
+	l, err := lookup(d.name)
+	if err != nil || l == nil || l.Type() != "veth" { // it ends with the guest's end
+		return errors.Join(fmt.Errorf("plug %s: it is in no namespace: %w", ifname, fs.ErrNotExist), err)
+	}
+	return d.net.makePort(d.name, d.info.MAC)
 }
 
 // plug makes the link. The caller holds mu.
 func (d *device) plug(ns int, ifname string) error {
-	inside, err := netlink.NewHandleAt(netns.NsHandle(ns))
+	inside, err := remoteOf(ns)
 	if err != nil {
-		return opErr("enter the namespace of", ifname, err)
+		return err
 	}
-	defer inside.Close()
+	there, err := inside.find(named(ifname))
+	if err != nil {
+		return err
+	}
 	if d.net.bridge == 0 {
-		return d.plugMacvlan(inside, ns, ifname)
+		return d.plugMacvlan(inside, there, ns, ifname)
 	}
-	there, err := inside.LinkByName(ifname)
-	if err == nil {
+	if there != nil {
 		outside, oerr := lookup(d.name)
 		if oerr != nil || outside == nil || outside.Type() != "veth" || there.Attrs().ParentIndex != outside.Attrs().Index {
 			return fmt.Errorf("plug %s: the namespace has a link of that name: %w", ifname, errors.Join(oerr, fs.ErrExist))
@@ -73,42 +94,34 @@ func (d *device) dropTap() {
 	}
 }
 
-// plugMacvlan makes a macvlan of the uplink in the namespace.
-func (d *device) plugMacvlan(inside *netlink.Handle, ns int, ifname string) error {
-	mark := d.net.driver.names.alias(d.net.info.Name, d.name)
-	if there, err := inside.LinkByName(ifname); err == nil {
-		if there.Attrs().Alias != mark {
-			return fmt.Errorf("plug %s: the namespace has a link of that name: %w", ifname, fs.ErrExist)
-		}
-		return d.keepNamespace(ns, ifname)
+// plugMacvlan makes a macvlan of the uplink in the namespace, where there is the link
+// of that name, or nil.
+func (d *device) plugMacvlan(inside remote, there netlink.Link, ns int, ifname string) error {
+	if there != nil && there.Attrs().Alias != d.macvlanMark() {
+		return fmt.Errorf("plug %s: the namespace has a link of that name: %w", ifname, fs.ErrExist)
+	}
+	d.plugged = &inside
+	if there != nil {
+		return nil
 	}
 	d.dropTap()
 	if err := d.net.driver.removeOurs(d.name); err != nil {
 		return err
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.ParentIndex, attrs.HardwareAddr = ifname, d.info.MTU, d.net.uplink.index, d.info.MAC
-	attrs.Namespace = netlink.NsFd(ns)
-	if err := netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: d.net.macvlanMode()}); err != nil {
+	attrs.Name, attrs.MTU, attrs.ParentIndex, attrs.HardwareAddr = d.name, d.info.MTU, d.net.uplink.index, d.info.MAC
+	l := &netlink.Macvlan{LinkAttrs: attrs, Mode: d.net.macvlanMode()}
+	if err := netlink.LinkAdd(l); err != nil {
 		return opErr("plug", ifname, err)
 	}
-	l, err := inside.LinkByName(ifname)
-	if err == nil {
-		err = inside.LinkSetAlias(l, mark)
+	if err := netlink.LinkSetAlias(l, d.macvlanMark()); err != nil {
+		return errors.Join(opErr("mark", ifname, err), netlink.LinkDel(l))
 	}
-	return errors.Join(opErr("mark", ifname, err), d.keepNamespace(ns, ifname))
+	return moveLink(l, ns, ifname) // after an error the device is closed, and the link goes
 }
 
-// keepNamespace notes where the guest's end is, to take it away with the device.
-func (d *device) keepNamespace(ns int, ifname string) error {
-	dup, err := unix.FcntlInt(uintptr(ns), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return opErr("keep the namespace of", ifname, os.NewSyscallError("fcntl", err))
-	}
-	closeFile(d.plugged)
-	d.plugged, d.inside = os.NewFile(uintptr(dup), "netns of "+ifname), ifname
-	return nil
-}
+// macvlanMark is the mark of the guest's end in its namespace.
+func (d *device) macvlanMark() string { return d.net.driver.names.alias(d.net.info.Name, d.name) }
 
 // unplug deletes a macvlan in its namespace; a veth goes with its other end. The
 // caller holds mu.
@@ -116,17 +129,11 @@ func (d *device) unplug() error {
 	if d.plugged == nil {
 		return nil
 	}
-	defer func() { closeFile(d.plugged); d.plugged = nil }()
-	return control(d.plugged, func(fd int) error {
-		inside, err := netlink.NewHandleAt(netns.NsHandle(fd))
-		if err != nil {
-			return opErr("enter the namespace of", d.inside, err)
-		}
-		defer inside.Close()
-		l, err := inside.LinkByName(d.inside)
-		if err != nil || l.Attrs().Alias != d.net.driver.names.alias(d.net.info.Name, d.name) {
-			return nil //nolint:nilerr // it is gone, or another's by now
-		}
-		return opErr("unplug", d.inside, inside.LinkDel(l))
-	})
+	inside := *d.plugged
+	d.plugged = nil
+	l, err := inside.find(marked(d.macvlanMark()))
+	if err != nil || l == nil {
+		return nil //nolint:nilerr // it is gone, perhaps with its namespace
+	}
+	return inside.remove(l)
 }

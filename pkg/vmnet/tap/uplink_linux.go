@@ -108,9 +108,22 @@ func (n *network) macvlanMode() netlink.MacvlanMode {
 	return netlink.MACVLAN_MODE_BRIDGE
 }
 
-// openMacvtap makes the device's macvtap on the uplink.
-func (d *device) openMacvtap(ctx context.Context, flags uint16) error {
-	if err := errors.Join(ctx.Err(), d.net.driver.removeOurs(d.name)); err != nil {
+// openMacvtap makes the device's macvtap on the uplink, or takes up kept, which
+// may be nil: the descriptor of the one that a process before this one made.
+func (d *device) openMacvtap(ctx context.Context, kept *os.File, flags uint16) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l, err := lookup(d.name); err == nil && l != nil && kept != nil &&
+		l.Attrs().ParentIndex == d.net.uplink.index && isTap(kept, d.name, flags) {
+		d.file = kept
+		return errors.Join(opErr("start", d.name, netlink.LinkSetUp(l)), d.adopt())
+	}
+	if err := d.net.driver.removeOurs(d.name); err != nil {
+		return err
+	}
+	// A macvlan of a process before this one has the MAC, and Plug takes it up.
+	if _, l, err := findMarked(d.macvlanMark()); l != nil || err != nil {
 		return err
 	}
 	attrs := netlink.NewLinkAttrs()
