@@ -14,6 +14,7 @@ import (
 type confinement struct {
 	write []string // directories and files below which it may write; root: everywhere
 	root  bool
+	caps  uint32 // root: a bit for each capability that is kept
 }
 
 // confinedEnv is set for a program that was started again with fewer rights.
@@ -38,7 +39,7 @@ func (f *serveFlags) confineFirst(log logrus.FieldLogger) error {
 	if err != nil {
 		return err
 	}
-	c := confinement{write: []string{dirs.Runtime, dirs.State, "/dev/null"}, root: os.Geteuid() == 0}
+	c := confinement{write: []string{dirs.Runtime, dirs.State, "/dev/null"}, root: os.Geteuid() == 0, caps: f.caps()}
 	listener := f.listenFD
 	if os.Getenv("LISTEN_FDS") != "" {
 		listener = 3 // a keeper's, which passes it on first

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
 // startAgain gives up, for this thread, and then makes the program of it again, so
@@ -36,7 +39,7 @@ func (c confinement) apply() error {
 		return fmt.Errorf("no_new_privs: %w: %w", err, errors.ErrUnsupported)
 	}
 	if c.root {
-		return dropCapabilities()
+		return dropCapabilities(c.caps)
 	}
 	return c.restrictWrites()
 }
@@ -117,25 +120,41 @@ func allowBelow(set int, path string, file, dir uint64) error {
 	return nil
 }
 
-// keepCaps are what root's shim keeps: to give sockets to the owners of
-// attachments, to have buffers beyond what sysctls say, to listen on low ports for
-// forwards, to ping; and for driver tap to make interfaces, bridges and filters, and
-// to go into network namespaces (setns(2)), also those that it finds by a process of
-// root's (/proc/PID/ns/net, ptrace(2), "Ptrace access mode checking").
-const keepCaps = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_NET_ADMIN |
-	1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SYS_PTRACE
+// What root's shim keeps, by what for. Entering network namespaces is not among it:
+// CAP_NET_ADMIN makes interfaces in them (pkg/vmnet/tap).
+const (
+	// To have bridges, taps, macvtaps and nftables, and interfaces in namespaces; to
+	// answer DHCP from packet sockets; to answer DNS on the gateway's port 53, and
+	// hold low ports for forwards.
+	tapCaps = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_NET_BIND_SERVICE
+	// To give sockets to the owners of attachments, and to send to those that guests
+	// have bound in their owners' directories.
+	ownerCaps = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER
+)
 
-// dropCapabilities keeps what is in the list and was there. With no_new_privs a
+// caps are the capabilities that root's shim keeps: all those where nobody says
+// what it is for, else what that takes. Driver netstack takes none.
+func (f *serveFlags) caps() (caps uint32) {
+	if len(f.drivers) == 0 || slices.Contains(f.drivers, shim.DriverTap) {
+		caps |= tapCaps
+	}
+	if len(f.drivers) == 0 || f.group != "" {
+		caps |= ownerCaps
+	}
+	return caps
+}
+
+// dropCapabilities keeps those of keep that were there. With no_new_privs a
 // program that root starts gets no others either.
-func dropCapabilities() error {
+func dropCapabilities(keep uint32) error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
 		return fmt.Errorf("capabilities: %w", err)
 	}
-	data[0].Effective &= keepCaps
-	data[0].Permitted &= keepCaps
-	data[0].Inheritable &= keepCaps
+	data[0].Effective &= keep
+	data[0].Permitted &= keep
+	data[0].Inheritable &= keep
 	data[1] = unix.CapUserData{}
 	if err := unix.Capset(&hdr, &data[0]); err != nil {
 		return fmt.Errorf("capabilities: %w", err)

@@ -85,41 +85,57 @@ func TestConfinedWrites(t *testing.T) {
 	}
 }
 
-// Every thread of a shim that serves has given up what it does not need.
+// Every thread of root's shim has given up what it does not need.
 func TestConfinedShim(t *testing.T) {
 	require.Root(t)
-	w := newWorld(t)
-	for _, confined := range []bool{true, false} {
-		cmd := w.cmd("serve", "--confine="+strconv.FormatBool(confined))
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		w.eventually("the shim serves", func() bool { s, _, _ := w.run("inspect"); return s == 0 })
-		c := shim.NewClient(w.dirs.ShimSocket())
-		if _, err := c.Attach(t.Context(), "n", "c", "eth0", shim.AttachRequest{}); err != nil {
-			t.Error(err)
-		}
-		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", cmd.Process.Pid))
-		if err != nil || len(tasks) == 0 {
-			t.Fatal(tasks, err)
-		}
-		for _, task := range tasks {
-			if err := threadIs(task, confined); err != nil {
-				t.Errorf("--confine=%t: %s: %v", confined, task, err)
-			}
-		}
-		if err := c.Detach(t.Context(), "n", "c", "eth0"); err != nil {
-			t.Error(err)
-		}
-		c.Close()
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("--confine=%t: %v", confined, err)
-		}
+	const all = 1<<(unix.CAP_LAST_CAP+1) - 1
+	for _, c := range []struct {
+		args []string
+		may  uint64
+	}{
+		{nil, tapCaps | ownerCaps},
+		{[]string{"--drivers", "netstack"}, 0},
+		{[]string{"--drivers", "netstack", "--group", "0"}, ownerCaps},
+		{[]string{"--drivers", "netstack,tap"}, 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_NET_BIND_SERVICE},
+		{[]string{"--confine=false"}, all},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) { confinedTo(t, c.args, c.may) })
 	}
 }
 
-func threadIs(status string, confined bool) error {
+func confinedTo(t *testing.T, args []string, may uint64) {
+	w := newWorld(t)
+	cmd := w.cmd(append([]string{"serve"}, args...)...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the shim serves", func() bool { s, _, _ := w.run("inspect"); return s == 0 })
+	c := shim.NewClient(w.dirs.ShimSocket())
+	if _, err := c.Attach(t.Context(), "n", "c", "eth0", shim.AttachRequest{}); err != nil {
+		t.Error(err)
+	}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", cmd.Process.Pid))
+	if err != nil || len(tasks) == 0 {
+		t.Fatal(tasks, err)
+	}
+	for _, task := range tasks {
+		if err := threadIs(task, may); err != nil {
+			t.Errorf("%s: %v", task, err)
+		}
+	}
+	if err := c.Detach(t.Context(), "n", "c", "eth0"); err != nil {
+		t.Error(err)
+	}
+	c.Close()
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// threadIs checks the capabilities of a thread: those of may, as far as the test
+// itself has them, and no others.
+func threadIs(status string, may uint64) error {
 	text, err := os.ReadFile(status)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		return nil // the thread has ended
@@ -131,7 +147,7 @@ func threadIs(status string, confined bool) error {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
 		switch key {
 		case "NoNewPrivs":
-			if (value == "1") != confined {
+			if confined := may <= tapCaps|ownerCaps; (value == "1") != confined {
 				return fmt.Errorf("NoNewPrivs %s", value)
 			}
 		case "CapEff", "CapPrm":
@@ -139,10 +155,20 @@ func threadIs(status string, confined bool) error {
 			if err != nil {
 				return err
 			}
-			if more := n &^ uint64(keepCaps); (more == 0) != confined {
-				return fmt.Errorf("%s %x", key, n)
+			if n != may&ownCaps() {
+				return fmt.Errorf("%s %x, want %x", key, n, may&ownCaps())
 			}
 		}
 	}
 	return nil
+}
+
+// ownCaps are the capabilities of this process.
+func ownCaps() uint64 {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&hdr, &data[0]) != nil {
+		return 0
+	}
+	return uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32
 }

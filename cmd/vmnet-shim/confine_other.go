@@ -15,3 +15,5 @@ func (confinement) startAgain() error {
 }
 
 func socketOf(int) string { return "" }
+
+func (*serveFlags) caps() uint32 { return 0 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 
@@ -18,14 +21,17 @@ import (
 // that cannot be loaded is told in problems and harms nothing else.
 //
 // The state directory tells what a shim made in the system from what others made.
-func newDrivers(dirs shim.Dirs, log logrus.FieldLogger, guest netstack.Limits) (drivers map[string]vmnet.Driver, problems []string) {
-	drivers = map[string]vmnet.Driver{
-		shim.DriverNetstack: netstack.New(netstack.Config{Limits: guest, Log: log.WithField("driver", shim.DriverNetstack).Debugf}),
+// Where only names drivers, there are no others.
+func newDrivers(dirs shim.Dirs, log logrus.FieldLogger, guest netstack.Limits, only []string) (drivers map[string]vmnet.Driver, problems []string) {
+	wanted := func(name string) bool { return len(only) == 0 || slices.Contains(only, name) }
+	drivers = map[string]vmnet.Driver{}
+	if wanted(shim.DriverNetstack) {
+		drivers[shim.DriverNetstack] = netstack.New(netstack.Config{Limits: guest, Log: log.WithField("driver", shim.DriverNetstack).Debugf})
 	}
-	if runtime.GOOS == "linux" {
+	if runtime.GOOS == "linux" && wanted(shim.DriverTap) {
 		drivers[shim.DriverTap] = tap.New(tap.Config{Owner: dirs.State, Log: log.WithField("driver", shim.DriverTap).Infof})
 	}
-	if runtime.GOOS != "darwin" && os.Getenv("VMNET_FRAMEWORK_LIBRARY") == "" {
+	if !wanted(shim.DriverVmnet) || runtime.GOOS != "darwin" && os.Getenv("VMNET_FRAMEWORK_LIBRARY") == "" {
 		return drivers, nil
 	}
 	fw, err := framework.New(framework.Config{Log: log.WithField("driver", shim.DriverVmnet).Infof})
@@ -34,4 +40,19 @@ func newDrivers(dirs shim.Dirs, log logrus.FieldLogger, guest netstack.Limits) (
 	}
 	drivers[shim.DriverVmnet] = fw
 	return drivers, nil
+}
+
+// checkDrivers says which of the names given to --drivers is none of a driver that
+// this system can have.
+func checkDrivers(names []string) error {
+	can := []string{shim.DriverNetstack, shim.DriverVmnet}
+	if runtime.GOOS == "linux" {
+		can = append(can, shim.DriverTap)
+	}
+	for _, n := range names {
+		if !slices.Contains(can, n) {
+			return fmt.Errorf("--drivers %q: want some of %s", n, strings.Join(can, ", "))
+		}
+	}
+	return nil
 }

@@ -29,6 +29,7 @@ type serveFlags struct {
 	logLevel string
 	idleExit time.Duration
 	confine  bool
+	drivers  []string // empty: all that there are
 	profile  string
 	limits   limitFlags
 	store    storeFlags
@@ -61,6 +62,7 @@ otherwise SIGHUP ends the shim too.`,
 	fl.BoolVar(&f.confine, "confine", true, "Linux: give up rights that the shim does not need, as writing outside its directories")
 	fl.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile (pprof) of the whole run to this file")
 	_ = fl.MarkHidden("cpuprofile") // it is there
+	fl.StringSliceVar(&f.drivers, "drivers", nil, "drivers that there are: netstack, tap (Linux), vmnet (macOS); root's shim on Linux keeps the capabilities of these only: none for netstack (default all)")
 	f.limits.register(fl)
 	f.store.register(fl)
 	return cmd
@@ -81,6 +83,9 @@ func newLog(cmd *cobra.Command, level string) (*logrus.Logger, error) {
 func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) {
 	// First: it starts the program again, with descriptors and environment as they
 	// are.
+	if err := checkDrivers(f.drivers); err != nil {
+		return err
+	}
 	if err := f.confineFirst(log); err != nil {
 		return err
 	}
@@ -119,7 +124,7 @@ func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) 
 		return err
 	}
 	defer l.Close() // after Serve it is closed already
-	drivers, problems := newDrivers(dirs, log, f.limits.guest)
+	drivers, problems := newDrivers(dirs, log, f.limits.guest, f.drivers)
 	store, err := f.store.open(dirs, log)
 	if err != nil {
 		return err

@@ -182,7 +182,9 @@ func TestE2EContainerPlaces(t *testing.T) {
 	do(func() error {
 		return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "eth0", TxQLen: -1}})
 	})
-	for netns, code := range map[string]string{path: `"code":100`, "/proc/self/ns/uts": `"code":4`} {
+	// The first one starts the shim, the second is refused before that.
+	for _, c := range [][2]string{{path, `"code":100`}, {"/proc/self/ns/uts", `"code":4`}} {
+		netns, code := c[0], c[1]
 		env := map[string]string{"CNI_NETNS": netns}
 		if got := h.exec("ADD", "box", env, e2eConf); got.code == 0 || !strings.Contains(got.stdout, code) {
 			t.Errorf("ADD in %s: %+v", netns, got)
