@@ -18,6 +18,7 @@ import (
 type options struct {
 	bin      string
 	only     string
+	who      string
 	rounds   int
 	slice    time.Duration
 	jsonPath string
@@ -32,6 +33,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "directory of vmnet, vmnet-shim and the peers")
 	flag.StringVar(&o.only, "only", "", "parts to run, with commas: nat, relay, verbs, stages, tap; empty: all")
+	flag.StringVar(&o.who, "contenders", "", "contenders of nat whose name has this; empty: all")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, in each of which every contender has one turn at everything")
 	flag.DurationVar(&o.slice, "time", 700*time.Millisecond, "length of one measurement of throughput")
 	flag.StringVar(&o.jsonPath, "json", "", "file for the figures as JSON")

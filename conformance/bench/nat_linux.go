@@ -30,6 +30,9 @@ func runNAT(ctx context.Context, o options, r *report) error {
 	defer w.close()
 	var all []contender
 	for _, s := range setUps() {
+		if !strings.Contains(s.name, o.who) {
+			continue
+		}
 		c, err := s.make(w, o)
 		if err == nil {
 			_, err = w.measure(c.guest, echo, 50*time.Millisecond) // it works, and is warm

@@ -91,7 +91,9 @@ func (w *world) namespace() (string, error) {
 	}
 	w.procs = append(w.procs, cmd)
 	ns := "/proc/" + strconv.Itoa(cmd.Process.Pid) + "/ns/net"
-	return ns, w.ip(ns, "link set lo up")
+	// A new namespace lets 10 datagrams wait at a unix socket, where systemd's
+	// 50-default.conf lets 512 on the machines that it starts.
+	return ns, errors.Join(w.ip(ns, "link set lo up"), w.sh(ns, "sysctl", "-qw", "net.unix.max_dgram_qlen=512"))
 }
 
 // pid returns whose namespace it is.

@@ -274,3 +274,12 @@ type Router struct {
 	// Addr6 is its address in NetworkConfig.Subnet6; zero: it has none.
 	Addr6 netip.Addr
 }
+
+// Cooperative is an ability of a Device that leaves work on what WriteBatch was
+// given to goroutines which it wakes. Its writer should wait for more in Go's
+// poller: a thread that blocks in the kernel keeps those goroutines from its
+// processor until another thread is woken to steal them.
+type Cooperative interface {
+	// Cooperative does nothing.
+	Cooperative()
+}

@@ -212,6 +212,14 @@ func (s *Server) startInterface(ctx context.Context, a *attachment) error {
 	return nil
 }
 
+// threadsFor returns how many relays of such devices may wait in the kernel.
+func (s *Server) threadsFor(d vmnet.Device) *relay.Threads {
+	if _, ok := d.(vmnet.Cooperative); ok {
+		return new(relay.Threads) // none
+	}
+	return &s.threads
+}
+
 func (s *Server) startRelay(a *attachment) error {
 	stages, err := stagesOf(a)
 	if err != nil {
@@ -219,7 +227,7 @@ func (s *Server) startRelay(a *attachment) error {
 	}
 	log, k, held := s.logOf(a.rec.Key), a.rec.Key, a.held
 	hold := func(c syscall.Conn) func() { return held.keepPeer(fileCaller, c) }
-	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Threads: &s.threads, Limits: limitsOf(a.rec.Request.Bandwidth), Hold: hold, OnPeer: func(e relay.PeerEvent) {
+	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Threads: s.threadsFor(a.dev), Limits: limitsOf(a.rec.Request.Bandwidth), Hold: hold, OnPeer: func(e relay.PeerEvent) {
 		log := log.WithField("via", e.Via)
 		if e.Connected {
 			s.notePeer(k, e)

@@ -23,7 +23,10 @@ type device struct {
 	closeOnce sync.Once
 }
 
-var _ vmnet.Device = (*device)(nil)
+var (
+	_ vmnet.Device      = (*device)(nil)
+	_ vmnet.Cooperative = (*device)(nil)
+)
 
 // Info implements vmnet.Device.
 func (d *device) Info() vmnet.Info { return d.info }
@@ -74,6 +77,9 @@ func (d *device) WriteBatch(frames [][]byte) (int, error) {
 	}
 	return len(frames), err
 }
+
+// Cooperative implements vmnet.Cooperative: the stack's goroutines do TCP.
+func (d *device) Cooperative() {}
 
 // SetEventHandler implements vmnet.Device.
 func (d *device) SetEventHandler(fn func()) error {

@@ -145,7 +145,10 @@ func tune(s *stack.Stack) error {
 	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true)
 	rcv := tcpip.TCPReceiveBufferSizeRangeOption{Min: bufMin, Default: bufDefault, Max: receiveMax}
 	snd := tcpip.TCPSendBufferSizeRangeOption{Min: bufMin, Default: bufDefault, Max: sendMax}
-	cc := tcpip.CongestionControlOption("cubic")
+	// Cubic's HyStart takes a round trip that a busy machine made longer for a queue
+	// that fills, leaves slow start, and needs seconds to grow again. On a wire of
+	// memory no queue fills before the send buffer does.
+	cc := tcpip.CongestionControlOption("reno")
 	// The 4-tuple may be used again soon: no old duplicates are on a wire of
 	// memory, so the two minutes of RFC 9293 would only hold memory.
 	wait := tcpip.TCPTimeWaitTimeoutOption(5 * time.Second)
