@@ -74,7 +74,7 @@ func (g *legacy) notify(state string, log *logrus.Logger) {
 		return
 	}
 	if err := g.notifier.Notify(state); err != nil {
-		log.WithError(err).Warn("keeper")
+		log.WithError(err).Warn("keeper not told")
 	}
 }
 

@@ -146,7 +146,7 @@ func (s *leaseStore) reclaim(ctx context.Context, do func(context.Context) error
 			return
 		case <-s.back: // nil for a store that never goes away
 			if err := do(ctx); err != nil {
-				log.WithError(err).Error("reclaim leases")
+				log.WithError(err).Error("leases not reclaimed")
 			}
 		}
 	}

@@ -130,8 +130,8 @@ func (c *config) parseLog(o *object) {
 	level := ""
 	o.take("logFile", &c.LogFile, "a path")
 	o.take("logLevel", &level, "a string")
-	if c.LogFile != "" && c.LogFile[0] != '/' {
-		o.fail(badValue("logFile", c.LogFile, "an absolute path"))
+	if c.LogFile != "" && c.LogFile != toSyslog && c.LogFile[0] != '/' {
+		o.fail(badValue("logFile", c.LogFile, "an absolute path, or syslog"))
 		c.LogFile = ""
 	}
 	switch level {

@@ -8,6 +8,9 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
+// toSyslog is the value of logFile for the system's log.
+const toSyslog = "syslog"
+
 // A verbLog writes one line for a verb: to logFile where the configuration has
 // one, else to stderr and only when the verb failed. Runtimes show stderr when
 // they cannot read stdout, and drop it on success.
@@ -16,7 +19,7 @@ type verbLog struct {
 	start   time.Time
 	stderr  io.Writer
 	logger  *logrus.Logger
-	file    *os.File // nil: none
+	out     io.Closer // the file, or the system's log; nil: none
 	fields  logrus.Fields
 }
 
@@ -34,16 +37,64 @@ func (l *verbLog) open(conf *config, e env) error {
 	l.set("containerID", e.ContainerID)
 	l.set("ifname", e.IfName)
 	l.logger.SetLevel(conf.LogLevel)
-	if conf.LogFile == "" {
+	switch conf.LogFile {
+	case "":
+		return nil
+	case toSyslog:
+		w, err := dialSyslog()
+		if err != nil {
+			return badValue("logFile", conf.LogFile, "a system log that takes messages: %v", err)
+		}
+		l.toSystem(w)
 		return nil
 	}
 	f, err := os.OpenFile(conf.LogFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
 	if err != nil {
 		return badValue("logFile", conf.LogFile, "a file that can be written: %v", err)
 	}
-	l.file = f
+	l.out = f
 	l.logger.SetOutput(f)
 	return nil
+}
+
+// toSystem moves the log to the system's, which adds the time by itself.
+func (l *verbLog) toSystem(w systemLog) {
+	l.out = w
+	l.logger.SetOutput(io.Discard)
+	l.logger.SetFormatter(&logrus.TextFormatter{DisableColors: true, DisableTimestamp: true})
+	l.logger.AddHook(systemHook{w})
+}
+
+// A systemLog is what log/syslog's Writer is.
+type systemLog interface {
+	io.Closer
+	Err(line string) error
+	Warning(line string) error
+	Info(line string) error
+	Debug(line string) error
+}
+
+// A systemHook gives the system's log each line with its level.
+type systemHook struct{ w systemLog }
+
+// Levels implements logrus.Hook.
+func (systemHook) Levels() []logrus.Level { return logrus.AllLevels }
+
+// Fire implements logrus.Hook.
+func (h systemHook) Fire(e *logrus.Entry) error {
+	line, err := e.String()
+	if err != nil {
+		return err
+	}
+	switch {
+	case e.Level <= logrus.ErrorLevel:
+		return h.w.Err(line)
+	case e.Level == logrus.WarnLevel:
+		return h.w.Warning(line)
+	case e.Level == logrus.InfoLevel:
+		return h.w.Info(line)
+	}
+	return h.w.Debug(line)
 }
 
 // set adds a field to the line; empty values are left out.
@@ -53,9 +104,9 @@ func (l *verbLog) set(key string, value any) {
 	}
 }
 
-// note writes a line of its own, at level info, to the file only.
+// note writes a line of its own, at level info, to the file or the system's log only.
 func (l *verbLog) note(format string, args ...any) {
-	if l.file != nil {
+	if l.out != nil {
 		l.logger.WithFields(l.fields).Infof(l.command+": "+format, args...)
 	}
 }
@@ -71,10 +122,10 @@ func (l *verbLog) end(err error) {
 			entry = entry.WithField("details", ce.Details)
 		}
 		entry.Errorf("%s: %s", l.command, ce.Msg)
-	case l.file != nil:
+	case l.out != nil:
 		entry.Info(l.command)
 	}
-	if l.file != nil {
-		_ = l.file.Close() // the line is written or not; there is nobody left to tell
+	if l.out != nil {
+		_ = l.out.Close() // the line is written or not; there is nobody left to tell
 	}
 }

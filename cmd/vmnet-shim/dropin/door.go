@@ -80,7 +80,7 @@ func (d *door) accept(ctx context.Context, l *net.UnixListener, wg *sync.WaitGro
 			return err
 		}
 		<-d.slots
-		d.log.WithError(err).Warn("accept")
+		d.log.WithError(err).Warn("connection not accepted")
 		select {
 		case <-time.After(pauseAfter):
 		case <-ctx.Done():
@@ -160,7 +160,7 @@ func give(ctx context.Context, c *shim.Client, a shim.Attachment, conn *net.Unix
 }
 
 func (d *door) logOf(a shim.Attachment) *logrus.Entry {
-	e := d.log.WithFields(logrus.Fields{"network": a.Network, "containerID": a.ContainerID, "mac": a.MAC})
+	e := d.log.WithFields(logrus.Fields{"network": a.Network, "containerID": a.ContainerID, "ifname": a.IfName, "mac": a.MAC})
 	if len(a.IPs) > 0 {
 		e = e.WithField("ip", a.IPs[0].Address.Addr().String())
 	}

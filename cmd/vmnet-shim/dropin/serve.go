@@ -90,7 +90,7 @@ func (h *helper) give(ctx context.Context, c *shim.Client, a shim.Attachment) {
 	switch {
 	case err == nil:
 		h.has = true
-		h.log.WithField("containerID", a.ContainerID).Info("socket handed over")
+		h.log.WithFields(logrus.Fields{"network": a.Network, "containerID": a.ContainerID, "ifname": a.IfName}).Info("socket handed over")
 	case ctx.Err() == nil:
 		h.log.WithError(err).Warn("socket not handed over")
 	}
@@ -108,7 +108,7 @@ func (h *helper) check(ctx context.Context, c *shim.Client, a shim.Attachment) {
 		h.has = false // it does no harm when the guest has gone
 	}
 	if err != nil && ctx.Err() == nil {
-		h.log.WithError(err).Warn("shim")
+		h.log.WithError(err).Warn("shim not reached")
 	}
 }
 
@@ -162,7 +162,7 @@ func (h *helper) end(n shim.Network) netip.Addr {
 func (h *helper) printStats(ctx context.Context, c *shim.Client, a shim.Attachment) {
 	now, err := c.Attachment(ctx, a.Network, a.ContainerID, a.IfName)
 	if err != nil {
-		h.log.WithError(err).Warn("counters")
+		h.log.WithError(err).Warn("counters not read")
 		return
 	}
 	side := func(d shim.Direction) map[string]uint64 {

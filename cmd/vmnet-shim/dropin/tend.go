@@ -23,7 +23,7 @@ func (d *door) tend(ctx context.Context) {
 			d.leave(ctx)
 		case <-tend.C:
 			if err := d.mend(ctx); err != nil && ctx.Err() == nil {
-				d.log.WithError(err).Warn("shim")
+				d.log.WithError(err).Warn("shim not reached")
 			}
 		}
 	}

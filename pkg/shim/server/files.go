@@ -187,7 +187,7 @@ func (h *holding) drop(suffix string) {
 func (h *holding) dropLocked(suffix string) {
 	delete(h.names, suffix)
 	if err := h.store.Remove(h.prefix + suffix); err != nil {
-		h.log.WithError(err).Debug("keeper")
+		h.log.WithError(err).Debug("keeper not told")
 	}
 }
 

@@ -113,7 +113,7 @@ func (s *Server) putAttachment(w http.ResponseWriter, r *http.Request, who calle
 	if !created {
 		return writeJSONBody(w, http.StatusOK, s.view(a))
 	}
-	s.logOf(k).WithField("mac", a.rec.MAC).WithField("addr", texts(a.rec.addrs())).
+	s.logOf(k).WithField("mac", a.rec.MAC).WithField("ip", texts(a.rec.addrs())).
 		WithField("took", time.Since(start).Round(time.Microsecond).String()).Info("attached")
 	s.tell(k, a.rec.Owner, shim.EventAttached, "mac", a.rec.MAC, "addr", texts(a.rec.addrs()), "driver", a.rec.Granted.Driver)
 	return writeJSONBody(w, http.StatusCreated, s.view(a))
@@ -155,8 +155,9 @@ func (s *Server) postGC(w http.ResponseWriter, r *http.Request, who caller) erro
 	}
 	deleted, err := s.gc(r.Context(), name, req.Valid, who)
 	for _, d := range deleted {
-		s.cfg.Log.WithField("network", name).WithField("containerID", d.ContainerID).WithField("ifname", d.IfName).Info("detached by gc")
-		s.tell(ipam.Key{Network: name, ContainerID: d.ContainerID, IfName: d.IfName}, who.uid, shim.EventDetached, "by", "gc")
+		k := ipam.Key{Network: name, ContainerID: d.ContainerID, IfName: d.IfName}
+		s.logOf(k).Info("detached by gc")
+		s.tell(k, who.uid, shim.EventDetached, "by", "gc")
 	}
 	if err != nil {
 		return err

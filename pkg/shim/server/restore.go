@@ -80,7 +80,7 @@ func (s *Server) revive(ctx context.Context, rec attachmentRecord) {
 	log := s.logOf(rec.Key)
 	if err := s.bringUp(ctx, a, &before); err != nil {
 		if uerr := s.letGo(ctx, a); uerr != nil {
-			log.WithError(uerr).Warn("clean up")
+			log.WithError(uerr).Warn("not everything could be cleaned up")
 		}
 		a = &attachment{rec: before, held: a.held, undo: a.undo, problem: err.Error()}
 		log.WithError(err).Warn("attachment could not be brought back")
@@ -124,7 +124,7 @@ func (s *Server) releaseStrays(ctx context.Context, recs []attachmentRecord, dam
 			if err := s.cfg.Leases.Release(ctx, l.Key); err != nil {
 				return err
 			}
-			s.logOf(l.Key).WithField("addr", l.Addr().String()).Info("lease without attachment released")
+			s.logOf(l.Key).WithField("ip", l.Addr().String()).Info("lease without attachment released")
 		}
 	}
 	return nil

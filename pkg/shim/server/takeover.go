@@ -225,7 +225,7 @@ func (s *Server) announce(a *attachment) {
 	}
 	for _, f := range frames {
 		if err := a.ifc.Write(f); err != nil {
-			s.logOf(a.rec.Key).WithError(err).Debug("announce")
+			s.logOf(a.rec.Key).WithError(err).Debug("guest not announced")
 		}
 	}
 }
