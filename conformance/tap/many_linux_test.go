@@ -2,8 +2,11 @@ package tap_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,16 +40,35 @@ func TestMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, files := traces(t), filesOf(t, m)
-	all(t, func(id string) error { _, err := m.Add(soon(t), id, "vm://x"); return err })
-	if n := strings.Count(traces(t), `"ifname":"vmt`); n < many() {
-		t.Errorf("%d taps, want %d", n, many())
+	all(t, func(i int) error {
+		_, err := m.AddWith(soon(t), id(i), "vm://x", map[string]any{
+			"portMappings": []map[string]any{
+				{"hostPort": 20000 + i, "containerPort": 80, "protocol": "tcp"},
+				{"hostPort": 20000 + i, "containerPort": 53, "protocol": "udp"},
+			},
+			"bandwidth": map[string]int{"ingressRate": 100_000_000, "ingressBurst": 10_000_000, "egressRate": 50_000_000, "egressBurst": 5_000_000},
+		})
+		return err
+	})
+	now := traces(t)
+	for what, want := range map[string]int{
+		`"ifname":"vmt`: 2 * many(), // ip link, ip addr
+		"qdisc tbf ":    many(),
+		"dnat ip to":    4 * many(), // from outside and from here
+		"limit rate":    many(),
+	} {
+		if n := strings.Count(now, what); n != want {
+			t.Errorf("%d of %q, want %d", n, what, want)
+		}
 	}
-	all(t, func(id string) error { return m.Del(soon(t), id, "vm://x") })
+	all(t, func(i int) error { return m.Del(soon(t), id(i), "vm://x") })
 	same(t, before)
 	if now := filesOf(t, m); now != files {
 		t.Errorf("files left:\n%s\nbefore:\n%s", now, files)
 	}
 }
+
+func id(i int) string { return "c" + strconv.Itoa(i) }
 
 func filesOf(t *testing.T, m *e2e.Machine) string {
 	t.Helper()
@@ -64,12 +86,12 @@ func filesOf(t *testing.T, m *e2e.Machine) string {
 }
 
 // all does something with every attachment, several at a time.
-func all(t *testing.T, do func(id string) error) {
+func all(t *testing.T, do func(i int) error) {
 	t.Helper()
 	var g errgroup.Group
 	g.SetLimit(8)
 	for i := range many() {
-		g.Go(func() error { return do("c" + strconv.Itoa(i)) })
+		g.Go(func() error { return do(i) })
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
@@ -77,9 +99,10 @@ func all(t *testing.T, do func(id string) error) {
 }
 
 // TestKilled kills the shim at random instants while attachments come and go. The
-// next shim takes up what has a state file and takes away all else.
+// next shim takes up what has a state file and takes away all else, before anybody
+// asks for anything.
 func TestKilled(t *testing.T) {
-	m := machine(t, nil)
+	m := machine(t, map[string]any{"capabilities": map[string]bool{"portMappings": true, "bandwidth": true}})
 	before := traces(t)
 	for round := range 4 {
 		if _, err := m.Add(soon(t), fmt.Sprintf("first%d", round), "vm://x"); err != nil {
@@ -94,7 +117,11 @@ func TestKilled(t *testing.T) {
 		for i := range 12 {
 			g.Go(func() error {
 				id := fmt.Sprintf("r%d-%d", round, i)
-				_, _ = m.Add(soon(t), id, "vm://x") // may meet the kill
+				// Both may meet the kill.
+				_, _ = m.AddWith(soon(t), id, "vm://x", map[string]any{
+					"portMappings": []map[string]any{{"hostPort": 20000 + 12*round + i, "containerPort": 80, "protocol": "tcp"}},
+					"bandwidth":    map[string]int{"ingressRate": 100_000_000, "ingressBurst": 10_000_000},
+				})
 				if i%2 == 0 {
 					_ = m.Del(soon(t), id, "vm://x")
 				}
@@ -105,28 +132,40 @@ func TestKilled(t *testing.T) {
 		if kill.Stop() {
 			_ = syscall.Kill(st.PID, syscall.SIGKILL)
 		}
+		eventually(t, "another shim", func() bool {
+			now, err := m.Client.Status(soon(t))
+			return err == nil && now.PID != st.PID
+		})
+		mended(t, m)
 	}
-	// A DEL for each, as a runtime sends it, brings the last shim up and everything
-	// to an end.
-	for round := range 4 {
-		for _, id := range append([]string{fmt.Sprintf("first%d", round)}, ids(round)...) {
-			if err := m.Del(soon(t), id, "vm://x"); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	if _, err := m.Add(soon(t), "last", "vm://x"); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Del(soon(t), "last", "vm://x"); err != nil {
+	if _, err := m.Client.GC(soon(t), m.Network(), nil); err != nil {
 		t.Fatal(err)
 	}
 	same(t, before)
 }
 
-func ids(round int) (list []string) {
-	for i := range 12 {
-		list = append(list, fmt.Sprintf("r%d-%d", round, i))
+var ours = regexp.MustCompile(`\bvm[bt][0-9a-f]{10}\b`)
+
+// mended fails unless what the system has of us is what the attachments say.
+func mended(t *testing.T, m *e2e.Machine) {
+	t.Helper()
+	list, err := m.Client.Attachments(soon(t))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return list
+	want, there := map[string]bool{}, map[string]bool{}
+	for _, a := range list {
+		if a.Problem != "" {
+			t.Errorf("%s: %s", a.ContainerID, a.Problem)
+		}
+		for _, l := range a.HostInterfaces {
+			want[l] = true
+		}
+	}
+	for _, l := range ours.FindAllString(traces(t), -1) { // links, tables, disciplines
+		there[l] = true
+	}
+	if !maps.Equal(want, there) {
+		t.Errorf("there is %v, of attachments is %v", slices.Sorted(maps.Keys(there)), slices.Sorted(maps.Keys(want)))
+	}
 }
