@@ -1,6 +1,7 @@
 package tap_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -182,23 +183,74 @@ func contained(t testing.TB, m *e2e.Machine) space {
 	return s
 }
 
-// virtual joins as a virtual machine does that has the frame fd: its interface is a
-// tap in a namespace, whose frames go to and from that descriptor.
+// virtual joins as a virtual machine does.
 func virtual(t testing.TB, m *e2e.Machine) space {
+	s, _ := push(t, m, "one", "198.51.100.50/24")
+	return s
+}
+
+// push joins as a virtual machine does that has the frame fd: its interface is a tap
+// in a namespace, whose frames go to and from that descriptor. It has addr where the
+// network gives it no address; "": none.
+func push(t testing.TB, m *e2e.Machine, id, addr string) (space, *e2e.Pushed) {
 	t.Helper()
-	p, err := m.AddPush(soon(t), "one")
-	if err != nil {
-		t.Fatal(err)
-	}
-	outer, err := map[string]func(*os.File, int) (relay.Port, error){
-		"tap": relay.NewTapPort, "dgram": relay.NewDatagramPort, "stream": relay.NewStreamPort,
-	}[p.Message.Kind](p.File, p.Message.MaxFrameSize)
+	p, err := m.AddPush(soon(t), id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := newSpace(t)
-	var inner relay.Port
-	s.do(func() (err error) { inner, err = eth0(p); return err })
+	var inner *os.File
+	s.do(func() (err error) { inner, err = eth0(p, addr); return err })
+	if p.Message.Kind == "tap" {
+		wire(t, p.File, inner)
+	} else {
+		relayed(t, p, inner)
+	}
+	return s, p
+}
+
+// eth0 makes the tap, with the attachment's MAC and address, in the namespace that
+// the thread is in.
+func eth0(p *e2e.Pushed, addr string) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI)
+	if p.Message.Offload {
+		flags |= unix.IFF_VNET_HDR
+	}
+	req, err := unix.NewIfreq(e2e.IfName)
+	if err == nil {
+		req.SetUint16(flags)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
+	}
+	mac, merr := net.ParseMAC(p.Message.MAC)
+	if err = errors.Join(err, merr); err != nil {
+		return nil, err
+	}
+	var gw net.IP
+	if ips := p.Result.IPs; len(ips) > 0 {
+		addr, gw = ips[0].Address.String(), ips[0].Gateway
+	}
+	return os.NewFile(uintptr(fd), e2e.IfName), addressed(addr, gw, mac)
+}
+
+// relayed moves frames between the descriptor of an attachment and a tap.
+func relayed(t testing.TB, p *e2e.Pushed, tap *os.File) {
+	t.Helper()
+	socket := relay.NewDatagramPort
+	if p.Message.Kind == "stream" {
+		socket = relay.NewStreamPort
+	}
+	outer, err := socket(p.File, p.Message.MaxFrameSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner, err := relay.NewTapPort(tap, p.Message.MaxFrameSize)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var done sync.WaitGroup
 	done.Go(func() { pump(outer, inner, p.Message.MaxFrameSize) })
 	done.Go(func() { pump(inner, outer, p.Message.MaxFrameSize) })
@@ -207,34 +259,32 @@ func virtual(t testing.TB, m *e2e.Machine) space {
 		inner.Close()
 		done.Wait()
 	})
-	return s
 }
 
-// eth0 makes the tap, with the attachment's MAC and address, in the namespace that
-// the thread is in.
-func eth0(p *e2e.Pushed) (relay.Port, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
+// wire moves frames between two taps, with what is before them.
+func wire(t testing.TB, a, b *os.File) {
+	ctx, stop := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	for _, ends := range [][2]int{{int(a.Fd()), int(b.Fd())}, {int(b.Fd()), int(a.Fd())}} {
+		done.Go(func() {
+			buf := make([]byte, 128<<10)
+			p := []unix.PollFd{{Fd: int32(ends[0]), Events: unix.POLLIN}}
+			for ctx.Err() == nil {
+				if n, _ := unix.Poll(p, 100); n == 0 {
+					continue
+				}
+				if n, err := unix.Read(ends[0], buf); err == nil && n > 0 {
+					_, _ = unix.Write(ends[1], buf[:n]) // as a wire: what does not fit is lost
+				}
+			}
+		})
 	}
-	req, err := unix.NewIfreq(e2e.IfName)
-	if err == nil {
-		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
-	}
-	mac, merr := net.ParseMAC(p.Message.MAC)
-	if err = errors.Join(err, merr); err != nil {
-		return nil, err
-	}
-	addr := "198.51.100.50/24"
-	var gw net.IP
-	if ips := p.Result.IPs; len(ips) > 0 {
-		addr, gw = ips[0].Address.String(), ips[0].Gateway
-	}
-	if err := addressed(addr, gw, mac); err != nil {
-		return nil, err
-	}
-	return relay.NewTapPort(os.NewFile(uintptr(fd), e2e.IfName), p.Message.MaxFrameSize)
+	t.Cleanup(func() {
+		stop()
+		done.Wait()
+		a.Close()
+		b.Close()
+	})
 }
 
 // addressed gives eth0 of the thread's namespace an address, and a MAC and a way out
@@ -244,14 +294,14 @@ func addressed(addr string, gw net.IP, mac net.HardwareAddr) error {
 	if err != nil {
 		return err
 	}
-	a, err := netlink.ParseAddr(addr)
-	if err != nil {
-		return err
-	}
 	if mac != nil {
 		err = netlink.LinkSetHardwareAddr(l, mac)
 	}
-	if err := errors.Join(err, netlink.LinkSetUp(l)); err != nil {
+	if err := errors.Join(err, netlink.LinkSetUp(l)); err != nil || addr == "" {
+		return err
+	}
+	a, err := netlink.ParseAddr(addr)
+	if err != nil {
 		return err
 	}
 	if err := netlink.AddrAdd(l, a); err != nil && !errors.Is(err, unix.EEXIST) {

@@ -26,7 +26,7 @@ func many() int {
 	if long() {
 		return 200
 	}
-	return 50
+	return 30
 }
 
 // TestMany makes many attachments with everything that an attachment may have in
@@ -104,7 +104,11 @@ func all(t *testing.T, do func(i int) error) {
 func TestKilled(t *testing.T) {
 	m := machine(t, map[string]any{"capabilities": map[string]bool{"portMappings": true, "bandwidth": true}})
 	before := traces(t)
-	for round := range 4 {
+	rounds := 2
+	if long() {
+		rounds = 8
+	}
+	for round := range rounds {
 		if _, err := m.Add(soon(t), fmt.Sprintf("first%d", round), "vm://x"); err != nil {
 			t.Fatal(err)
 		}
