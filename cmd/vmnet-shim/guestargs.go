@@ -146,7 +146,7 @@ func newVfkitArgs() *cobra.Command {
 	return g.command(&cobra.Command{
 		Use:     "vfkit-args CONTAINER",
 		Short:   "Print vfkit's arguments for a container's attachments",
-		Long:    "Print the --device arguments by which vfkit takes the attachments of CONTAINER, over their datagram sockets.",
+		Long:    "Print the --device arguments by which vfkit takes the attachments of\nCONTAINER, over their datagram sockets.",
 		Example: `  vfkit … $(vmnet-shim vfkit-args c1)`,
 	}, func(_ int, a shim.Attachment) ([]string, error) {
 		return []string{"--device", "virtio-net,unixSocketPath=" + a.DgramSocketPath + ",mac=" + a.MAC}, noComma("vfkit", a.DgramSocketPath)
@@ -158,7 +158,7 @@ func newKrunkitArgs() *cobra.Command {
 	return g.command(&cobra.Command{
 		Use:     "krunkit-args CONTAINER",
 		Short:   "Print krunkit's arguments for a container's attachments",
-		Long:    "Print the --device arguments by which krunkit takes the attachments of CONTAINER, over their datagram sockets.",
+		Long:    "Print the --device arguments by which krunkit takes the attachments of\nCONTAINER, over their datagram sockets.",
 		Example: `  krunkit … $(vmnet-shim krunkit-args c1)`,
 	}, func(_ int, a shim.Attachment) ([]string, error) {
 		offload := "off"

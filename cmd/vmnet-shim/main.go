@@ -66,14 +66,30 @@ their frames. The plugin starts it when it is needed.
 Its socket is shim.sock in the runtime directory: $VMNET_RUNTIME_DIR, else
 /run/vmnet for root (/var/run/vmnet on macOS), else $XDG_RUNTIME_DIR/vmnet, else
 /tmp/vmnet-<uid>. Its state is in $VMNET_STATE_DIR, else /var/lib/vmnet for
-root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.`,
+root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.
+
+Exit status: 0, or 1 for an error, which is one line on stderr; "doctor" ends with 1
+when something is wrong, and "run" and the drop-ins that start a program with its
+status. Output has colours on terminals only, and none where NO_COLOR is set.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newList(), newInspect(), newStats(), newEvents(), newCapture(), newLeases(), newRun(), newQEMUArgs(), newVfkitArgs(), newKrunkitArgs(), newAnnotations(), newGC(), newDoctor(), newInstall(), newUninstall(), newVersion())
-	root.AddCommand(newDropins()...)
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"look", "Look:", []*cobra.Command{newList(), newInspect(), newStats(), newEvents(), newCapture(), newLeases(), newDoctor(), newVersion()}},
+		{"guests", "Connect guests:", []*cobra.Command{newRun(), newQEMUArgs(), newVfkitArgs(), newKrunkitArgs(), newAnnotations()}},
+		{"service", "Run the shim:", append([]*cobra.Command{newServe(), newGC(), newInstall(), newUninstall()}, keepers...)},
+		{"dropins", "Act as other programs:", newDropins()},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.id
+		}
+		root.AddCommand(g.commands...)
+	}
 	root.AddCommand(generators()...)
-	root.AddCommand(keepers...)
 	return root
 }

@@ -54,7 +54,7 @@ func helps(t *testing.T) map[string]string {
 		return string(out)
 	}
 	texts := map[string]string{"help": "", "leases release": help("leases", "release")}
-	_, list, _ := strings.Cut(help(), "Available Commands:")
+	_, list, _ := strings.Cut(help(), "[command]\n")
 	for _, m := range helpWord.FindAllStringSubmatch(list, -1) {
 		texts[m[1]] = help(m[1])
 	}
@@ -64,7 +64,7 @@ func helps(t *testing.T) map[string]string {
 // foreign are flags of other programs, which pages name.
 var foreign = []string{
 	"--annotation", "--cni", "--netns", "--net", "--user", "--plugin", "--options", "--runtime", "--rm", "--permanent", "--zone", "--add-interface",
-	"--network-address", "--driver", "--unblock", "--unix-socket", "--device", "--auto-compaction-mode",
+	"--network-address", "--driver", "--unblock", "--unix-socket", "--device", "--auto-compaction-mode", "--cap-add",
 }
 
 // TestFlags looks for commands and flags of vmnet-shim that it does not have.
