@@ -25,6 +25,10 @@ import (
 // names the run with 200.
 var keeperKills = flag.Int("keeper-kills", 8, "how often TestKeeper kills the shim in each world and framing")
 
+// keeperTimed has TestKeeper fail when guests are not heard again soon enough, which
+// says something only on a machine that has nothing else to do.
+var keeperTimed = flag.Bool("keeper-timed", false, "TestKeeper fails when the 99th percentile of the silence is over 1 s")
+
 // A talker is a guest that sends a frame with the time to another every few
 // milliseconds, and notes the latest time that it heard.
 type talker struct {
@@ -168,8 +172,8 @@ func survive(t *testing.T, w *world, kind string) {
 	slices.Sort(times)
 	p99 := times[len(times)*99/100]
 	t.Logf("%s, %s: heard again after p50 %s, p99 %s, at most %s (%d times)", w.name, kind, times[len(times)/2], p99, times[len(times)-1], len(times))
-	if p99 > 5*time.Second {
-		t.Errorf("p99 %s: want 1 s on a machine that has time", p99)
+	if *keeperTimed && p99 > time.Second {
+		t.Errorf("p99 %s: want at most 1 s", p99)
 	}
 }
 

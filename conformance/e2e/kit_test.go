@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 // kept are the files that may outlive the last attachment, as patterns.
-var kept = []string{"run/shim.lock", "run/keeper-*", "run/keeper.json", "state/lock", "state/leases.db", "state/networks/*.json", "state/shim.log"}
+var kept = []string{"run/shim.lock", "run/keeper.json", "state/lock", "state/leases.db", "state/networks/*.json", "state/shim.log"}
 
 // empty checks that the shim, if it runs, has no attachment, and that no file is
 // left but those that are kept.

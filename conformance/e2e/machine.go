@@ -143,6 +143,14 @@ func (m *Machine) Check(ctx context.Context, id, netns string) error {
 	return nil
 }
 
+// Status executes STATUS.
+func (m *Machine) Status(ctx context.Context) error {
+	if err := m.cni.GetStatusNetworkList(ctx, m.list); err != nil {
+		return fmt.Errorf("STATUS: %w", err)
+	}
+	return nil
+}
+
 // Del executes DEL.
 func (m *Machine) Del(ctx context.Context, id, netns string) error {
 	if err := m.cni.DelNetworkList(ctx, m.list, m.runtime(id, netns)); err != nil {

@@ -1,0 +1,263 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/vmnet-cni/vmnet/conformance/guest"
+	"github.com/vmnet-cni/vmnet/conformance/vm"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
+)
+
+// TestCrashLoop has a shim die again and again, since it cannot use its state
+// directory: STATUS and CHECK say so, and when the cause is gone the shim comes back
+// by itself, with its guests.
+func TestCrashLoop(t *testing.T) {
+	m := newMachine(t, map[string]any{"shim": map[string]any{"timeout": "2s"}})
+	portA, ra := push(t, m, "a")
+	portB, rb := push(t, m, "b")
+	a, b := newTalker(t, portA, ra), newTalker(t, portB, rb)
+	talk(a, b)
+	defer a.end()
+	defer b.end()
+	a.hears(t, time.Now())
+	s, err := m.Client.Status(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := m.Dirs.AttachmentRecords()
+	if err := errors.Join(os.Rename(dir, dir+".away"), os.WriteFile(dir, nil, 0o600), syscall.Kill(s.PID, syscall.SIGKILL)); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "ten deaths", func() bool {
+		p, err := shim.KeeperProblem(m.Dirs.Runtime)
+		return err == nil && p != ""
+	})
+	var e *types.Error
+	if err := m.Status(soon(t)); !errors.As(err, &e) || e.Code != 51 || !strings.Contains(err.Error(), "the shim has died 10 times within a minute, the last time: exit status 1") {
+		t.Errorf("STATUS: %v, want code 51 with what the keeper knows", err)
+	}
+	if err := m.Check(soon(t), "a", ra.Interfaces[0].Sandbox); err == nil || !strings.Contains(err.Error(), "the shim has died 10 times") {
+		t.Errorf("CHECK: %v, want what the keeper knows", err)
+	}
+	if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "a shim that works", func() bool {
+		now, err := m.Client.Status(soon(t))
+		return err == nil && now.Keeper == s.Keeper && now.Attachments == 2
+	})
+	from := time.Now()
+	a.hears(t, from)
+	b.hears(t, from)
+	if err := errors.Join(m.Status(soon(t)), m.Check(soon(t), "a", ra.Interfaces[0].Sandbox)); err != nil {
+		t.Errorf("then: %v", err)
+	}
+	for _, id := range []string{"a", "b"} {
+		if err := m.Del(soon(t), id, ""); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestKeeperForward has the shim die while its port is in use: nobody who connects
+// from outside is refused, not even while there is no shim.
+func TestKeeperForward(t *testing.T) {
+	m := newMachine(t, nil)
+	port, r := push(t, m, "first") // starts the shim
+	defer port.Close()
+	n, err := m.Client.Network(soon(t), m.Network())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t))
+	req := shim.AttachRequest{
+		Network:  shim.NetworkSpec{Subnet: n.Subnet, HostLoopback: true},
+		Forwards: []shim.Forward{{HostIP: at.Addr(), HostPort: at.Port(), ContainerPort: 80}},
+	}
+	att, err := m.Client.Attach(soon(t), m.Network(), "fwd", "eth0", req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, f, err := m.Client.Frames(soon(t), m.Network(), "fwd", "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gport, err := guest.OpenPort(f, msg.MaxFrameSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac, _ := net.ParseMAC(att.MAC)
+	g, err := guest.New(gport, guest.Config{MAC: mac})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if _, err := g.DHCP(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	l, err := g.Listen(80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { _, _ = io.WriteString(c, "hello\n"); c.Close() })
+		}
+	})
+	hello := func(from string) {
+		t.Helper()
+		c, err := net.Dial("tcp", at.String())
+		if err != nil {
+			t.Errorf("%s: %v, want nobody refused", from, err)
+			return
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		if data, err := io.ReadAll(c); string(data) != "hello\n" {
+			t.Errorf("%s: %q, %v", from, data, err)
+		}
+	}
+	hello("before")
+	for i := range 4 {
+		s, err := m.Client.Status(soon(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		hello("death " + strconv.Itoa(i))
+		wait(t, "another shim", func() bool {
+			now, err := m.Client.Status(soon(t))
+			return err == nil && now.PID != s.PID
+		})
+	}
+	for _, id := range []string{"fwd", "first"} {
+		if err := m.Client.Detach(soon(t), m.Network(), id, "eth0"); err != nil {
+			t.Error(err)
+		}
+	}
+	if c, err := net.Dial("tcp", at.String()); err == nil { // at once: DEL has waited for the keeper
+		c.Close()
+		t.Error("the port is still open after the detach")
+	}
+	if err := m.Del(soon(t), "first", r.Interfaces[0].Sandbox); err != nil {
+		t.Error(err)
+	}
+}
+
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return portOf(l)
+}
+
+// TestKeeperLinux kills the shim while a real Linux guest pings its gateway and
+// fetches pages: it keeps its interface and its address, and neither stops working.
+func TestKeeperLinux(t *testing.T) {
+	needsVM(t)
+	t.Run("netstack", func(t *testing.T) { linuxSurvives(t, netstack()) })
+	if *keeperKills > 8 { // the long run
+		t.Run("tap", func(t *testing.T) { linuxSurvives(t, kernel(t)) })
+	}
+}
+
+func linuxSurvives(t *testing.T, w *world) {
+	m := w.machine(t, nil)
+	p, err := m.AddPush(soon(t), "linux")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, gw := first(t, p.Result)
+	page := w.page(t, addr)
+	mac, err := net.ParseMAC(p.Result.Interfaces[0].Mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch := fmt.Sprintf("timeout 2 wget -q -O - http://%s/ 2>/dev/null | grep -q 'page of the host'", page)
+	again := "for i in 1 2 3 4 5 6; do if %s; then exit 0; fi; done; exit 1"
+	var console bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	g, err := vm.Start(ctx, vm.Config{Frame: p.File, MAC: mac, Log: &console, Steps: []vm.Step{
+		{Name: "before", Command: fmt.Sprintf("ping -c 1 -W 5 %s && %s", gw, fetch)},
+		{Name: "during", Command: fmt.Sprintf("p=0; h=0; for i in $(seq 8); do if ping -c 1 -W 1 %s >/dev/null; then p=$((p+1)); fi; if %s; then h=$((h+1)); fi; sleep 0.3; done; echo pings=$p pages=$h", gw, fetch)},
+		{Name: "address", Command: "ip -4 addr show dev eth0 | grep -q " + addr.String()},
+		{Name: "ping", Command: fmt.Sprintf(again, "ping -c 1 -W 5 "+gw.String())},
+		{Name: "http", Command: fmt.Sprintf(again, fetch)},
+	}})
+	p.File.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	step := func(what string) string {
+		t.Helper()
+		got, err := g.Await(ctx, what)
+		if err != nil {
+			g.Close()
+			t.Fatalf("%s: %v\nthe console:\n%s", what, err, console.String())
+		}
+		return got
+	}
+	step("step before ok")
+	var killers sync.WaitGroup
+	stop := make(chan struct{})
+	kills := 0
+	killers.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(200+rand.IntN(600)) * time.Millisecond): // the instant is the point
+			}
+			if s, err := m.Client.Status(soon(t)); err == nil {
+				_ = syscall.Kill(s.PID, syscall.SIGKILL)
+				kills++
+			}
+		}
+	})
+	during := step("out during")
+	close(stop)
+	killers.Wait()
+	t.Logf("%s: %d deaths of the shim; of 8 each: %s", w.name, kills, during)
+	for _, what := range []string{"step during ok", "step address ok", "step ping ok", "step http ok", "done"} {
+		step(what)
+	}
+	if err := g.Wait(ctx); err != nil {
+		t.Errorf("QEMU: %v", err)
+	}
+	if kills == 0 {
+		t.Error("the shim never died")
+	}
+	if err := m.Del(soon(t), "linux", ""); err != nil {
+		t.Error(err)
+	}
+}
