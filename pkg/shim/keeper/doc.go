@@ -31,8 +31,9 @@
 // Status 0, or STOPPING=1 before: the keeper ends too. [RestartStatus]: the shim
 // is started again at once; so a new program takes over. Anything else is a death;
 // the shim is started again, at once if it had worked for a while, and after
-// pauses that double up to [MaxPause] if it had not. It is never given up. Ten
-// deaths within a minute are told in the file [ReportName] for whoever asks. A
+// pauses that double up to [MaxPause] if it had not, or to half a second if it was
+// ready at least. It is never given up. Ten deaths within a minute are told in the
+// file [ReportName] for whoever asks. A
 // shim that has never been ready ends the keeper with its status: what cannot
 // start has a wrong flag, most likely, and whoever started it waits.
 //

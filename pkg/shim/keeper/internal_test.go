@@ -18,6 +18,9 @@ func TestPace(t *testing.T) {
 	if !p.tooOften(now) || p.tooOften(now.Add(time.Minute)) {
 		t.Error("ten deaths in ten seconds are too often, and not for ever")
 	}
+	if got := p.died(now, time.Millisecond); got != readyPause {
+		t.Errorf("after one that was ready: %s", got)
+	}
 	if got := p.died(now, time.Second); got != 0 {
 		t.Errorf("after a life that worked: %s", got)
 	}

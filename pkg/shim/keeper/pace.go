@@ -4,7 +4,8 @@ import "time"
 
 // How a shim that dies is started again.
 const (
-	MaxPause   = 5 * time.Second // the longest pause before a start
+	MaxPause   = 5 * time.Second        // the longest pause before a start
+	readyPause = 500 * time.Millisecond // the longest one after a shim that was ready: guests wait
 	firstPause = 50 * time.Millisecond
 	shortLife  = time.Second // a shim that was ready for less has not worked
 	tooMany    = 10          // deaths within window that are told
@@ -18,7 +19,8 @@ type pace struct {
 	count  int         // deaths ever
 }
 
-// died notes the end of a shim that was ready for so long, and returns the pause.
+// died notes the end of a shim that was ready for so long, 0 if it never was, and
+// returns the pause.
 func (p *pace) died(now time.Time, worked time.Duration) time.Duration {
 	p.count++
 	p.deaths = append(p.deaths, now)
@@ -33,7 +35,11 @@ func (p *pace) died(now time.Time, worked time.Duration) time.Duration {
 	if p.short == 1 {
 		return 0
 	}
-	return min(firstPause<<min(p.short-2, 10), MaxPause)
+	longest := MaxPause
+	if worked > 0 {
+		longest = readyPause
+	}
+	return min(firstPause<<min(p.short-2, 10), longest)
 }
 
 // tooOften reports whether the last tooMany deaths lie within a window.
