@@ -272,7 +272,7 @@ func TestSystemd(t *testing.T) {
 		}
 		m.start()
 		if os.Geteuid() == 0 { // what it was given outlived its own second start
-			if err := threadIs(fmt.Sprintf("/proc/%d/status", m.main.Process.Pid), true); err != nil {
+			if err := threadIs(fmt.Sprintf("/proc/%d/status", m.main.Process.Pid), tapCaps|ownerCaps); err != nil {
 				t.Errorf("%s: not confined: %v", what, err)
 			}
 		}

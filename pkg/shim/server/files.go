@@ -99,7 +99,6 @@ type holding struct {
 	mu    sync.Mutex // guards all following
 	names map[string]syscall.Conn
 	seq   int
-	taps  bool // there is or was a tap that a client gave
 	ended bool
 }
 
@@ -155,7 +154,7 @@ func (h *holding) keep(suffix string, c syscall.Conn) {
 	if err := h.store.Store(h.prefix+suffix, c); err != nil {
 		h.log.WithError(err).Warn("will not outlive the shim")
 	}
-	h.note(suffix, c)
+	h.names[suffix] = c
 }
 
 // take notes that c is kept already.
@@ -165,13 +164,7 @@ func (h *holding) take(suffix string, c syscall.Conn) {
 	if err := h.store.Take(h.prefix+suffix, c); err != nil {
 		h.log.WithError(err).Warn("will not outlive the next keeper")
 	}
-	h.note(suffix, c)
-}
-
-// note notes what is kept. The caller holds mu.
-func (h *holding) note(suffix string, c syscall.Conn) {
 	h.names[suffix] = c
-	h.taps = h.taps || strings.HasPrefix(suffix, fileTap)
 }
 
 // drop ends the keeping.
@@ -231,13 +224,6 @@ func (h *holding) end() {
 	h.ended = true
 	for suffix := range maps.Clone(h.names) {
 		h.dropLocked(suffix)
-	}
-	// A tap is there as long as somebody has it: who deletes an attachment finds
-	// none afterwards.
-	if s, ok := h.store.(interface{ Sync() error }); ok && h.taps {
-		if err := s.Sync(); err != nil {
-			h.log.WithError(err).Debug("keeper")
-		}
 	}
 }
 
