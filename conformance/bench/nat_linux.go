@@ -58,8 +58,14 @@ func runNAT(ctx context.Context, o options, r *report) error {
 			}
 		}
 	}
+	if len(all) == 0 {
+		return fmt.Errorf("no contender whose name has %q", o.who)
+	}
 	natTable(r, all, seen)
-	natGoals(r, seen)
+	if o.who == "" {
+		natGoals(r, seen)
+		w.twoGuests(o, r)
+	}
 	return nil
 }
 
