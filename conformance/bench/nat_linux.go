@@ -121,9 +121,8 @@ func natGoals(r *report, seen map[string]*samples) {
 			}
 			return nil
 		}
-		for kind, mine := range map[string]string{"datagrams": oursDgram, "stream": oursStream} {
-			r.atLeast(fmt.Sprintf("netstack : gvproxy, %s %s", kind, way.name), ratio(rates(mine), rates("gvproxy, "+kind)), 2)
-		}
+		r.atLeast("netstack : gvproxy, stream "+way.name, ratio(rates(oursStream), rates("gvproxy, stream")), 2)
+		r.atLeast("netstack : gvproxy, datagrams "+way.name, ratio(rates(oursDgram), rates("gvproxy, datagrams")), 2)
 		best, whose := -1.0, ""
 		for _, name := range []string{"gvproxy, datagrams", "gvproxy, stream", "passt", "slirp4netns"} {
 			if m := median(rates(name)); m > best {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,7 +14,8 @@ func runStages(ctx context.Context, o options, r *report) error {
 		title: "The relay with guard, DHCPv4 and DHCPv6, beside one without", pkg: "./conformance/bench/stages",
 		bench: "Stages", benchtime: "1s", columns: []string{"stages:bare", "allocs/op"},
 	}.run(ctx, o, r)
-	for name, f := range found {
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		f := found[name]
 		r.atLeast("relay with all stages : without, frames of "+name+" bytes", f["stages:bare"], 0.9)
 	}
 	return err
@@ -25,7 +28,8 @@ func runRelay(ctx context.Context, o options, r *report) error {
 		bench: "SideBySide", benchtime: strconv.Itoa(o.rounds) + "x", columns: []string{"Go:bare", "Go:C", "C:bare", "Go/s", "C/s", "bare/s"},
 		file: "relay", plot: []int{0},
 	}.run(ctx, o, r)
-	for name, f := range found {
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		f := found[name]
 		switch {
 		case strings.Contains(name, "round-trip"):
 			r.atLeast("relay : C, "+name, f["Go:C"], 0.95)
