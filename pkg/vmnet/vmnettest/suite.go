@@ -35,7 +35,7 @@ type Harness struct {
 	// MaxQueue is the largest number of frames that may wait unread at an
 	// interface. Zero: 16384.
 	MaxQueue int
-	// Patience is how long a case may take. Zero: 30 seconds.
+	// Patience is how long a case may take. Zero: two minutes.
 	Patience time.Duration
 }
 
@@ -55,7 +55,7 @@ func TestDriver(t *testing.T, h Harness) {
 		h.MaxQueue = 16384
 	}
 	if h.Patience == 0 {
-		h.Patience = 30 * time.Second
+		h.Patience = 2 * time.Minute
 	}
 	for _, group := range []struct {
 		name  string
