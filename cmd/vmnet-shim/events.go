@@ -19,7 +19,7 @@ func newEvents() *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Tell what happens: attachments, guests, drops, restarts",
+		Short: "Print what happens: attachments, guests, drops, restarts",
 		Long: `Print what happens as it happens, a line for each event, until SIGINT or SIGTERM or
 the shim's end.`,
 		Args: cobra.NoArgs,

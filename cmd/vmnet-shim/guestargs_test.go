@@ -56,7 +56,7 @@ func TestGuestArgs(t *testing.T) {
 		{"qemu-args c1 --network m", "container c1"},
 		{"qemu-args c1 --qemu-version x", `--qemu-version "x"`},
 		{"qemu-args c1 --qemu-version 6.0", "7.2 or newer"},
-		{"vfkit-args", "accepts 1 arg"},
+		{"vfkit-args", "vfkit-args: want CONTAINER"},
 	} {
 		if status, _, errs := w.run(strings.Fields(tt.args)...); status != 1 || !strings.Contains(errs, tt.want) {
 			t.Errorf("%s: %d %s, want %s", tt.args, status, errs, tt.want)

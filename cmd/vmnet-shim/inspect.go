@@ -15,7 +15,7 @@ func newInspect() *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use:   "inspect [NETWORK [CONTAINER IFNAME]]",
-		Short: "Tell everything of the shim, a network or an attachment",
+		Short: "Show everything about the shim, a network or an attachment",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 2 || len(args) > 3 {
 				return errors.New("inspect: want nothing, a network, or a network, a container ID and an ifname")

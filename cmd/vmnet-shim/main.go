@@ -91,5 +91,6 @@ status. Output has colours on terminals only, and none where NO_COLOR is set.`,
 		root.AddCommand(g.commands...)
 	}
 	root.AddCommand(generators()...)
+	sayArguments(root)
 	return root
 }

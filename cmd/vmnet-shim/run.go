@@ -43,7 +43,7 @@ The shim is started when none is running.
 
 CMD finds in its environment:
   VMNET_FD              3
-  VMNET_KIND            dgram, or stream (4-byte big-endian length before a frame)
+  VMNET_KIND            dgram, stream (4-byte big-endian length before a frame) or tap
   VMNET_MAC             the address that the guest must use
   VMNET_MTU             bytes of an IP packet
   VMNET_MAX_FRAME_SIZE  bytes of a frame
@@ -64,14 +64,14 @@ CMD finds in its environment:
 	fl := cmd.Flags()
 	fl.SetInterspersed(false) // what follows CMD is CMD's
 	fl.StringVar(&f.req.Network.Name, "network", "shared", "network")
-	fl.TextVar(&f.req.Network.Mode, "mode", vmnet.Shared, "shared, host or bridged")
+	fl.TextVar(&f.req.Network.Mode, "mode", vmnet.Shared, "`mode`: shared, host or bridged")
 	fl.StringVar(&f.req.Network.Driver, "driver", shim.DriverAuto, "auto, vmnet, netstack or tap")
 	fl.StringVar(&f.subnet, "subnet", "", "IPv4 subnet; chosen when empty")
-	fl.StringVar(&f.req.Network.Uplink, "uplink", "", "interface for mode bridged")
+	fl.StringVar(&f.req.Network.Uplink, "uplink", "", "`interface` for mode bridged")
 	fl.IntVar(&f.req.Network.MTU, "mtu", 0, "MTU in bytes; 1500 when 0")
 	fl.BoolVar(&f.req.Network.Isolated, "isolated", false, "keep the guests of the network from each other")
 	fl.BoolVar(&f.req.Network.HostLoopback, "host-loopback", false, "let guests reach the host's loopback at the subnet's last address")
-	fl.StringVar(&f.req.Frames, "frames", shim.FramesDgram, "kind of the frame fd: dgram or stream")
+	fl.StringVar(&f.req.Frames, "frames", shim.FramesDgram, "kind of the frame fd: dgram, stream or, with driver tap, tap")
 	fl.StringVar(&f.req.MAC, "mac", "", "MAC; made from network, id and ifname when empty")
 	fl.StringVar(&f.ip, "ip", "", "IPv4 address; any when empty")
 	fl.StringVar(&f.req.Hostname, "hostname", "", "host name that DHCP gives")

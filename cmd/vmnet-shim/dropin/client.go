@@ -23,7 +23,8 @@ func newClient(cfg Config) *cobra.Command {
 		Short: "Drop-in: run a program with a connection to socket_vmnet as fd 3",
 		Long: `Connect to the socket of socket_vmnet, or any socket with frames behind a 4-byte
 length, and become CMD with the connection as fd 3, as in
-  socket_vmnet_client SOCKET qemu-system-x86_64 -device virtio-net-pci,netdev=net0 -netdev socket,id=net0,fd=3`,
+  socket_vmnet_client SOCKET qemu-system-x86_64 \
+      -device virtio-net-pci,netdev=net0 -netdev socket,id=net0,fd=3`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return errors.New("want SOCKET CMD [ARG…]")
