@@ -101,7 +101,7 @@ var requests = []bpf.Instruction{
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipFalse: 2},
 	bpf.LoadAbsolute{Off: 56, Size: 2}, // destination port
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: 547, SkipTrue: 3, SkipFalse: 4},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: icmp6, SkipTrue: 3},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protoICMP6, SkipTrue: 3},
 	bpf.LoadAbsolute{Off: 54, Size: 1}, // type
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: routerSol, SkipTrue: 1},
 	bpf.RetConstant{Val: maxRequest},

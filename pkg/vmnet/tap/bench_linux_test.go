@@ -2,10 +2,13 @@ package tap_test
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -20,68 +23,126 @@ import (
 )
 
 // A pairOf makes two namespaces that reach each other at 192.168.127.2 and .3.
-type pairOf struct {
-	name string
-	make func(b *testing.B) (from, to space)
-}
+type pairOf func(b *testing.B) (from, to space)
 
-// BenchmarkPaths compares ways between two namespaces, in one run: a bridge and
-// veths as ip(8) makes them, the same by Plug, and taps on the driver's bridge. A tap
+// BenchmarkPaths compares ways between two namespaces with what ip(8) makes: a
+// bridge and veths beside Plug, taps on a bridge beside taps on the driver's. A tap
 // has no guest here: two threads move its frames to and from a second tap in the
 // namespace, for all that have one the same, so that only what lies between
 // differs.
 //
-//	frames tap/kernel   the tap itself is the guest's; the kernel does the rest
-//	frames tap/plain    a tap on a bridge as ip(8) makes them
-//	frames dgram        through the relay, on the same bridge
+//	veth    a container of driver tap
+//	tap     frames tap: the tap itself is the guest's; the kernel does the rest
+//	relay   frames dgram, beside the plain taps
+//
+// Both are there at the same time and take turns, so that what else the machine does
+// concerns both: one operation is a round of each. ours:plain is the median of the
+// rounds' ratios of speed, cpu-ours:plain that of the work done for a second of
+// processor time, of guests and kernel together.
 func BenchmarkPaths(b *testing.B) {
 	ownns.Needs(b)
-	for _, p := range []pairOf{
-		{"veth/plain", plainVeth}, {"veth/plug", pluggedPair},
-		{"tap/plain", plainTaps}, {"tap/frames-tap", tapPair}, {"tap/relay", relayPair},
-	} {
-		b.Run("stream/"+p.name, func(b *testing.B) { stream(b, p) })
-		b.Run("rtt/"+p.name, func(b *testing.B) { roundTrips(b, p) })
+	for _, p := range []struct {
+		name        string
+		plain, ours pairOf
+	}{{"veth", plainVeth, pluggedPair}, {"tap", plainTaps, tapPair}, {"relay", plainTaps, relayPair}} {
+		b.Run("stream/"+p.name, func(b *testing.B) { compare(b, p.plain, p.ours, 16<<20, stream) })
+		b.Run("rtt/"+p.name, func(b *testing.B) { compare(b, p.plain, p.ours, 200, roundTrips) })
 	}
 }
 
-const peerAddr = "192.168.127.3:9"
+// A way is one of the two that are compared.
+type way struct {
+	conn net.Conn
+	time []float64 // of each round, in seconds
+	cpu  []float64
+}
 
-// stream measures one TCP connection.
-func stream(b *testing.B, p pairOf) {
-	from, to := p.make(b)
-	listenIn(b, to, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	var c net.Conn
-	from.do(b, func() (err error) { c, err = net.DialTimeout("tcp", peerAddr, 5*time.Second); return err })
-	defer c.Close()
+// compare has both ways do n pieces of work in turn.
+func compare(b *testing.B, plain, ours pairOf, n int, work func(net.Conn, int) error) {
+	var ways [2]way
+	for i, p := range []pairOf{plain, ours} {
+		from, to := p(b)
+		listenIn(b, to)
+		from.do(b, func() (err error) {
+			ways[i].conn, err = net.DialTimeout("tcp", "192.168.127.3:9", 5*time.Second)
+			return err
+		})
+		defer ways[i].conn.Close()
+		if err := work(ways[i].conn, n); err != nil { // windows are open, tables filled
+			b.Fatal(err)
+		}
+	}
+	round := 0
+	for b.Loop() {
+		for i := range ways {
+			w := &ways[(i+round)%2] // none is always first
+			start, cpu := time.Now(), cpuTime(b)
+			if err := work(w.conn, n); err != nil {
+				b.Fatal(err)
+			}
+			w.time = append(w.time, time.Since(start).Seconds())
+			w.cpu = append(w.cpu, cpuTime(b)-cpu)
+		}
+		round++
+	}
+	unit, scale := "MB/s", 1e-6
+	if n < 1<<10 {
+		unit, scale = "rtt/s", 1
+	}
+	b.ReportMetric(median(ways[0].time, ways[1].time), "ours:plain")
+	b.ReportMetric(median(ways[0].cpu, ways[1].cpu), "cpu-ours:plain")
+	for i, who := range []string{"plain-", "ours-"} {
+		b.ReportMetric(float64(n)*scale/median(ways[i].time, nil), who+unit)
+	}
+}
+
+// median is the median of a[i]/b[i]; nil b: of a.
+func median(a, b []float64) float64 {
+	r := slices.Clone(a)
+	for i := range b {
+		r[i] /= b[i]
+	}
+	slices.Sort(r)
+	return r[len(r)/2]
+}
+
+// cpuTime is the processor time of this process, in seconds: of both guests, and of
+// the kernel on their behalf.
+func cpuTime(b *testing.B) float64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
+// stream sends n bytes and waits until they have been read.
+func stream(c net.Conn, n int) error {
 	buf := make([]byte, 256<<10)
-	b.SetBytes(int64(len(buf)))
-	for b.Loop() {
-		if _, err := c.Write(buf); err != nil {
-			b.Fatal(err)
+	if err := binary.Write(c, binary.BigEndian, uint32(n)); err != nil {
+		return err
+	}
+	for ; n > 0; n -= min(n, len(buf)) {
+		if _, err := c.Write(buf[:min(n, len(buf))]); err != nil {
+			return err
 		}
 	}
+	_, err := io.ReadFull(c, buf[:1])
+	return err
 }
 
-// roundTrips measures one byte each way.
-func roundTrips(b *testing.B, p pairOf) {
-	from, to := p.make(b)
-	listenIn(b, to, func(c net.Conn) { _, _ = io.Copy(c, c) })
-	var c net.Conn
-	from.do(b, func() (err error) { c, err = net.DialTimeout("tcp", peerAddr, 5*time.Second); return err })
-	defer c.Close()
-	one := make([]byte, 1)
-	for b.Loop() {
-		if _, err := c.Write(one); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.ReadFull(c, one); err != nil {
-			b.Fatal(err)
+// roundTrips sends little and waits for the answer, n times.
+func roundTrips(c net.Conn, n int) error {
+	for range n {
+		if err := stream(c, 1); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
-func listenIn(b *testing.B, s space, serve func(net.Conn)) {
+// listenIn answers each message, a length and as many bytes, with a byte.
+func listenIn(b *testing.B, s space) {
 	s.do(b, func() error {
 		l, err := net.Listen("tcp", ":9")
 		if err != nil {
@@ -90,12 +151,31 @@ func listenIn(b *testing.B, s space, serve func(net.Conn)) {
 		var done sync.WaitGroup
 		done.Go(func() {
 			for c, err := l.Accept(); err == nil; c, err = l.Accept() {
-				done.Go(func() { defer c.Close(); serve(c) })
+				done.Go(func() { defer c.Close(); take(c) })
 			}
 		})
 		b.Cleanup(func() { l.Close(); done.Wait() })
 		return nil
 	})
+}
+
+func take(c net.Conn) {
+	buf := make([]byte, 256<<10)
+	for {
+		if _, err := io.ReadFull(c, buf[:4]); err != nil {
+			return
+		}
+		for n := int(binary.BigEndian.Uint32(buf)); n > 0; {
+			k, err := c.Read(buf[:min(n, len(buf))])
+			if err != nil {
+				return
+			}
+			n -= k
+		}
+		if _, err := c.Write(buf[:1]); err != nil {
+			return
+		}
+	}
 }
 
 func benchNet(b *testing.B) vmnet.Network {
@@ -170,7 +250,9 @@ func tapPair(b *testing.B) (from, to space) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		r := vmnet.Rules{Guard: vmnet.Guard{MAC: true, DHCP: true, RA: true}}
+		p := netip.MustParsePrefix(addr) // as the shim does by default
+		r := vmnet.Rules{Guard: vmnet.Guard{MAC: true, IP: true, Addrs: []netip.Addr{p.Addr()}, DHCP: true, RA: true},
+			Answer: func([]byte, func([]byte)) {}}
 		if err := d.(vmnet.Ruler).SetRules(b.Context(), r); err != nil {
 			b.Fatal(err)
 		}

@@ -112,7 +112,10 @@ func translated() rule { return ct(expr.CtKeySTATUS, ipsDstNAT) }
 func be16(v uint16) []byte   { return binary.BigEndian.AppendUint16(nil, v) }
 func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
-// A chain is a base chain and its rules.
+// jump goes through another chain of the table, and then on.
+func jump(chain string) rule { return rule{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}} }
+
+// A chain is a base chain, or one without a hook that rules lead to, and its rules.
 type chain struct {
 	name     string
 	kind     nftables.ChainType
@@ -133,14 +136,17 @@ func setTable(f nftables.TableFamily, name string, chains []chain) error {
 	c.DelTable(t)
 	t = c.AddTable(t)
 	policy := nftables.ChainPolicyAccept
-	for _, ch := range chains {
-		made := &nftables.Chain{Name: ch.name, Table: t, Device: ch.device}
+	made := make([]*nftables.Chain, len(chains))
+	for i, ch := range chains { // before any rule, which may lead to one
+		made[i] = &nftables.Chain{Name: ch.name, Table: t, Device: ch.device}
 		if ch.hook != nil {
-			made.Type, made.Hooknum, made.Priority, made.Policy = ch.kind, ch.hook, ch.priority, &policy
+			made[i].Type, made[i].Hooknum, made[i].Priority, made[i].Policy = ch.kind, ch.hook, ch.priority, &policy
 		}
-		c.AddChain(made)
+		c.AddChain(made[i])
+	}
+	for i, ch := range chains {
 		for _, r := range ch.rules {
-			c.AddRule(&nftables.Rule{Table: t, Chain: made, Exprs: r})
+			c.AddRule(&nftables.Rule{Table: t, Chain: made[i], Exprs: r})
 		}
 	}
 	return opErr("nftables: make table", name, c.Flush())

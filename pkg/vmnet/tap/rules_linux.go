@@ -20,14 +20,14 @@ import (
 
 // Numbers of the protocols that are guarded.
 const (
-	typeARP   = unix.ETH_P_ARP
-	typeIPv4  = unix.ETH_P_IP
-	typeIPv6  = unix.ETH_P_IPV6
-	icmp6     = unix.IPPROTO_ICMPV6
-	routerSol = 133 // ICMPv6 types (RFC 4861, section 4)
-	routerAdv = 134
-	neighAdv  = 136
-	redirect  = 137
+	typeARP    = unix.ETH_P_ARP
+	typeIPv4   = unix.ETH_P_IP
+	typeIPv6   = unix.ETH_P_IPV6
+	protoICMP6 = unix.IPPROTO_ICMPV6
+	routerSol  = 133 // ICMPv6 types (RFC 4861, section 4)
+	routerAdv  = 134
+	neighAdv   = 136
+	redirect   = 137
 
 	redirect4  = 5 // ICMP types (RFC 792, RFC 1256)
 	routerAdv4 = 9
@@ -58,8 +58,7 @@ func (d *device) SetRules(_ context.Context, r vmnet.Rules) error {
 	if err != nil {
 		return err
 	}
-	list := guardRules(r, d.info.MAC, d.net.info)
-	if err := errors.Join(d.setRules(list), d.shape(r.ToGuest)); err != nil {
+	if err := errors.Join(d.setRules(guardChains(r, d.info.MAC, d.net.info)), d.shape(r.ToGuest)); err != nil {
 		next.close()
 		return fmt.Errorf("rules of %s: %w", d.name, err)
 	}
@@ -79,7 +78,8 @@ func (d *device) refuseRules(r vmnet.Rules) error {
 		d.name, d.net.info.Uplink, errors.ErrUnsupported)
 }
 
-func (d *device) setRules(list []rule) error {
+// setRules has frames of the guest go through the first of the chains.
+func (d *device) setRules(list []chain) error {
 	name := d.net.driver.names.table(d.name)
 	if len(list) == 0 && !d.ruled {
 		return nil
@@ -89,66 +89,75 @@ func (d *device) setRules(list []rule) error {
 		return deleteFamily(nftables.TableFamilyNetdev, name)
 	}
 	d.ruled = true
-	hook := nftables.ChainHookIngress
+	base := &list[0]
+	base.kind, base.hook, base.priority, base.device = nftables.ChainTypeFilter, nftables.ChainHookIngress, nftables.ChainPriorityFilter, d.name
 	if d.net.bridge == 0 {
-		hook = nftables.ChainHookEgress
+		base.hook = nftables.ChainHookEgress
 	}
-	return setTable(nftables.TableFamilyNetdev, name, []chain{
-		{"from-guest", nftables.ChainTypeFilter, hook, nftables.ChainPriorityFilter, d.name, list},
-	})
+	return setTable(nftables.TableFamilyNetdev, name, list)
 }
 
-// guardRules are the rules for frames of the guest with the address mac, in the
-// order in which they are tried. They end with acceptance.
-func guardRules(r vmnet.Rules, mac net.HardwareAddr, n vmnet.NetworkInfo) (list []rule) {
+// guardChains are the rules for frames of the guest with the address mac. A frame
+// goes through the chain of what it is only, so that most are done soon. What comes
+// to the end of the first chain is accepted.
+func guardChains(r vmnet.Rules, mac net.HardwareAddr, n vmnet.NetworkInfo) (list []chain) {
 	g := r.Guard
+	var base, udp, icmp, icmp6 []rule
 	if g.MAC {
-		list = append(list, rules(at(link, 6, neq, mac), drop()))
+		base = append(base, rules(at(link, 6, neq, mac), drop()))
 	}
-	if r.Answer != nil {
-		list = append(list, configuration()...)
+	if r.Answer != nil { // its socket has seen them already
+		udp = append(udp, rules(ether(typeIPv4), dport(67), drop()), rules(ether(typeIPv6), dport(547), drop()))
+		icmp6 = append(icmp6, icmp6Type(routerSol, drop()))
 	}
 	if g.DHCP {
-		list = append(list, serverRules(typeIPv4, 67, 68)...)
-		list = append(list, serverRules(typeIPv6, 547, 546)...)
+		udp = append(udp, serverRules(typeIPv4, 67, 68)...)
+		udp = append(udp, serverRules(typeIPv6, 547, 546)...)
 	}
 	if g.RA {
-		list = append(list, icmp6Type(routerAdv, drop()), icmp6Type(redirect, drop()))
+		icmp6 = append(icmp6, icmp6Type(routerAdv, drop()), icmp6Type(redirect, drop()))
 		for _, typ := range []byte{redirect4, routerAdv4} {
-			list = append(list, rules(ether(typeIPv4), l4(unix.IPPROTO_ICMP), at(transport, 0, eq, []byte{typ}), drop()))
+			icmp = append(icmp, rules(ether(typeIPv4), at(transport, 0, eq, []byte{typ}), drop()))
 		}
 	}
+	to := func(first rule, name string, what []rule) {
+		if len(what) > 0 {
+			base = append(base, rules(first, jump(name)))
+			list = append(list, chain{name: name, rules: what})
+		}
+	}
+	to(l4(unix.IPPROTO_UDP), "udp", udp)
+	to(l4(unix.IPPROTO_ICMP), "icmp", icmp)
+	to(l4(protoICMP6), "icmp6", icmp6)
 	if g.IP {
-		list = append(list, sourceRules(g, mac, n)...)
+		// What is behind a VLAN tag would not be judged.
+		base = append(base, rules(ether(unix.ETH_P_8021Q), drop()), rules(ether(unix.ETH_P_8021AD), drop()))
+		v4, arp, v6 := sourceRules(g, mac, n)
+		to(ether(typeIPv4), "ip", v4)
+		to(ether(typeARP), "arp", arp)
+		to(ether(typeIPv6), "ip6", v6)
 	}
 	if rate := r.FromGuest; rate.Bits > 0 {
-		list = append(list, limitRule(rate))
+		base = append(base, limitRule(rate))
 	}
-	return append(list, destinationRules(g, n)...)
+	base = append(base, destinationRules(g, n)...)
+	if len(base) == 0 {
+		return nil
+	}
+	return append([]chain{{name: "from-guest", rules: base}}, list...)
 }
 
 // serverRules drop what servers of DHCP send.
 func serverRules(proto, server, client uint16) []rule {
-	udp := rules(ether(proto), l4(unix.IPPROTO_UDP))
-	return []rule{rules(udp, sport(server), drop()), rules(udp, dport(client), drop())}
-}
-
-// configuration drops what the answers' socket has seen already.
-func configuration() []rule {
-	return []rule{
-		rules(ether(typeIPv4), l4(unix.IPPROTO_UDP), dport(67), drop()),
-		rules(ether(typeIPv6), l4(unix.IPPROTO_UDP), dport(547), drop()),
-		icmp6Type(routerSol, drop()),
-	}
+	return []rule{rules(ether(proto), sport(server), drop()), rules(ether(proto), dport(client), drop())}
 }
 
 func icmp6Type(typ byte, then rule) rule {
-	return rules(ether(typeIPv6), l4(icmp6), at(transport, 0, eq, []byte{typ}), then)
+	return rules(ether(typeIPv6), l4(protoICMP6), at(transport, 0, eq, []byte{typ}), then)
 }
 
-// sourceRules drop what has a source that is not the guest's. Frames with a VLAN
-// tag are dropped too: what is behind it would not be judged.
-func sourceRules(g vmnet.Guard, mac net.HardwareAddr, n vmnet.NetworkInfo) []rule {
+// sourceRules drop, of each protocol, what has a source that is not the guest's.
+func sourceRules(g vmnet.Guard, mac net.HardwareAddr, n vmnet.NetworkInfo) (ip, arp, ip6 []rule) {
 	v4 := []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 32)}
 	v6 := []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 128), netip.MustParsePrefix("fe80::/10")}
 	v6 = append(v6, g.Free...)
@@ -159,26 +168,23 @@ func sourceRules(g vmnet.Guard, mac net.HardwareAddr, n vmnet.NetworkInfo) []rul
 			v6 = append(v6, p)
 		}
 	}
-	list := []rule{
-		rules(ether(unix.ETH_P_8021Q), drop()),
-		rules(ether(unix.ETH_P_8021AD), drop()),
-	}
 	if len(v4) > 1 {
-		list = append(list,
-			rules(ether(typeARP), at(network3, 8, neq, mac), drop()), // sender's hardware address (RFC 826)
-			noneOf(ether(typeIPv4), network3, 12, v4),
-			noneOf(ether(typeARP), network3, 14, v4)) // sender's protocol address
+		ip = []rule{noneOf(nil, network3, 12, v4)}
+		arp = []rule{
+			rules(at(network3, 8, neq, mac), drop()), // sender's hardware address (RFC 826)
+			noneOf(nil, network3, 14, v4),            // sender's protocol address
+		}
 	}
 	if len(v6) == 2 {
-		return list
+		return ip, arp, nil
 	}
 	const source, target = 8, 8 // offsets in IPv6, and in neighbour discovery (RFC 4861, section 4.4)
-	adv := rules(ether(typeIPv6), l4(icmp6), at(transport, 0, eq, []byte{neighAdv}))
-	list = append(list, noneOf(ether(typeIPv6), network3, source, v6), noneOf(adv, transport, target, v6))
+	adv := icmp6Type(neighAdv, nil)
+	ip6 = []rule{noneOf(nil, network3, source, v6), noneOf(adv, transport, target, v6)}
 	for _, p := range gatewayAddrs(n) {
-		list = append(list, rules(ether(typeIPv6), in(network3, source, eq, p), drop()), rules(adv, in(transport, target, eq, p), drop()))
+		ip6 = append(ip6, rules(in(network3, source, eq, p), drop()), rules(adv, in(transport, target, eq, p), drop()))
 	}
-	return list
+	return ip, arp, ip6
 }
 
 // gatewayAddrs are the IPv6 addresses that no guest makes for itself.
