@@ -65,6 +65,8 @@ func playShim(role string) int {
 					err = fmt.Errorf("there: %v", left)
 				}
 			}
+		case "stranger":
+			err = stranger(dir, in.Notify)
 		case "flood":
 			err = flood(in.Notify, n)
 		case "exit":
