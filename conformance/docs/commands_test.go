@@ -216,6 +216,9 @@ func (s *sandbox) block(t *testing.T, language string, list []docs.Command) {
 // stand returns what is run for a command.
 func stand(t *testing.T, command string) string {
 	t.Helper()
+	if strings.HasPrefix(command, "curl ") {
+		require.Tool(t, "curl")
+	}
 	for from, to := range instead {
 		if strings.HasPrefix(command, from) {
 			if strings.HasPrefix(to, "demo ") {
