@@ -27,6 +27,7 @@ type setUp struct {
 func setUps() []setUp {
 	return []setUp{
 		{kernelName, kernelNAT},
+		{kernelTap, kernelBehindTap},
 		{oursTap, func(w *world, o options) (contender, error) { return ours(w, o, "tap", oursTap) }},
 		{oursDgram, func(w *world, o options) (contender, error) { return ours(w, o, "dgram", oursDgram) }},
 		{oursStream, func(w *world, o options) (contender, error) { return ours(w, o, "stream", oursStream) }},
@@ -39,6 +40,7 @@ func setUps() []setUp {
 
 const (
 	kernelName = "kernel (limit)"
+	kernelTap  = "kernel, tap"
 	oursTap    = "netstack, tap"
 	oursDgram  = "netstack, datagrams"
 	oursStream = "netstack, stream"
@@ -65,6 +67,25 @@ func kernelNAT(w *world, _ options) (contender, error) {
 		w.sh(w.host, "nft", "-f", rules),
 	)
 	return contender{name: kernelName, guest: g}, err
+}
+
+// kernelBehindTap is the same with the simple guest in front that sockets have: the
+// kernel moves frames from and to a tap.
+func kernelBehindTap(w *world, _ options) (contender, error) {
+	g, err := w.namespace()
+	if err != nil {
+		return contender{}, err
+	}
+	if _, err := w.start(g, w.self, "child-forward", "eth0", "tap", "guest1"); err != nil {
+		return contender{}, err
+	}
+	err = errors.Join(
+		w.ip(g, "link set guest1 netns "+w.pid(w.host)),
+		w.ip(w.host, "addr add 192.0.2.1/24 dev guest1"),
+		w.ip(w.host, "link set guest1 up"),
+		w.guest(g, "eth0", "192.0.2.2/24", "192.0.2.1", ""),
+	)
+	return contender{name: kernelTap, guest: g}, err
 }
 
 // guest gives a guest's network card its addresses.

@@ -16,7 +16,8 @@ const frameSize = 1514
 // runForward is the simple guest's network card: it moves frames between a tap,
 // which it makes, and the socket of a contender, in batches both ways as krunkit
 // and vmnet-helper do, so that it costs little beside the contender. Arguments:
-// name of the tap, kind (dgram or stream), path of the socket.
+// name of the tap; kind: dgram, stream or tap; path of the socket, or name of the
+// other tap.
 func runForward(args []string) error {
 	tap, err := openTap(args[0])
 	if err != nil {
@@ -53,8 +54,11 @@ func openTap(name string) (relay.Port, error) {
 	return relay.NewTapPort(f, frameSize)
 }
 
-// connect connects to the socket of a contender.
+// connect connects to the socket of a contender; of kind tap, it makes another tap.
 func connect(kind, path string) (relay.Port, error) {
+	if kind == relay.KindTap {
+		return openTap(path)
+	}
 	typ := unix.SOCK_STREAM
 	if kind == relay.KindDatagram {
 		typ = unix.SOCK_DGRAM

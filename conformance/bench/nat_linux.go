@@ -135,7 +135,11 @@ func natGoals(r *report, seen map[string]*samples) {
 		}
 		r.atLeast(fmt.Sprintf("%s : best of the peers (%s) %s", mine, whose, way.name), ratio(rates(mine), rates(whose)), 1)
 	}
-	if k, m := seen[kernelName], seen[oursTap]; k != nil && m != nil {
-		r.atMost("netstack : kernel, TCP round trip", ratio(m.rtt, k.rtt), 1.5)
+	if m := seen[oursTap]; m != nil {
+		for _, name := range []string{kernelName, kernelTap} {
+			if k := seen[name]; k != nil {
+				r.atMost(oursTap+" : "+name+", TCP round trip", ratio(m.rtt, k.rtt), 1.5)
+			}
+		}
 	}
 }
