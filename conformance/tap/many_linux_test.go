@@ -135,12 +135,10 @@ func TestKilled(t *testing.T) {
 		if kill.Stop() {
 			_ = syscall.Kill(st.PID, syscall.SIGKILL)
 		}
-		eventually(t, "another shim", func() bool {
-			now, err := m.Client.Status(soon(t))
-			return err == nil && now.PID != st.PID
-		})
-		mended(t, m)
+		again(t, m, st.PID)
 	}
+	again(t, m, killed(t, m)) // one that meets no request under way
+	mended(t, m)
 	if _, err := m.Client.GC(soon(t), m.Network(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -148,6 +146,15 @@ func TestKilled(t *testing.T) {
 }
 
 var ours = regexp.MustCompile(`\bvm[bt][0-9a-f]{10}\b`)
+
+// again waits for a shim that is not the process pid.
+func again(t *testing.T, m *e2e.Machine, pid int) {
+	t.Helper()
+	eventually(t, "another shim", func() bool {
+		now, err := m.Client.Status(soon(t))
+		return err == nil && now.PID != pid
+	})
+}
 
 // mended waits until what the system has of us is what the attachments say. A request
 // whose sender has gone is undone a little later.
