@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) end() {
 	c := shim.NewClient(w.dirs.ShimSocket())
 	defer c.Close()
-	s, err := c.Status(w.t.Context())
+	s, err := c.Status(context.Background()) // the test's own context has ended
 	if err != nil {
 		return
 	}

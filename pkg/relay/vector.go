@@ -33,7 +33,7 @@ func (v *vector) init(batch int) {
 // socket does.
 func (v *vector) send(fd int, frames [][]byte, off int, wait bool) (int, syscall.Errno) {
 	frames = frames[:min(len(frames), len(v.prefixes))]
-	if frames = v.fitting(fd, frames, off); len(frames) == 0 {
+	if frames = v.room.fitting(fd, frames, off); len(frames) == 0 {
 		return 0, unix.EAGAIN
 	}
 	for i, f := range frames {

@@ -18,21 +18,21 @@ type room struct{ sndbuf int } // bytes; 0: not asked yet
 // calls could leave the first half of a frame in the socket, and whoever takes
 // that over does not know which. Nobody but the one writer fills the queue, so
 // what fits now fits in the call after this one.
-func (v *vector) fitting(fd int, frames [][]byte, off int) [][]byte {
+func (r *room) fitting(fd int, frames [][]byte, off int) [][]byte {
 	if off > 0 {
 		return frames // begun already, by a socket that is too small for one
 	}
-	if v.room.sndbuf == 0 {
-		v.room.sndbuf, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	if r.sndbuf == 0 {
+		r.sndbuf, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
 	}
 	queued, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-	if err != nil || v.room.sndbuf == 0 {
+	if err != nil || r.sndbuf == 0 {
 		return frames // TCP on a system that does not say; at worst a half is left
 	}
-	room, sum := v.room.sndbuf-queued, 0
+	left, sum := r.sndbuf-queued, 0
 	for i, f := range frames {
 		sum += prefixLen + len(f)
-		if sum+(sum/partSize+1)*partCost > room && (i > 0 || queued > 0) {
+		if sum+(sum/partSize+1)*partCost > left && (i > 0 || queued > 0) {
 			return frames[:i]
 		}
 	}
