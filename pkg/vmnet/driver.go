@@ -130,6 +130,9 @@ type Config struct {
 	UUID uuid.UUID
 	// MAC is the guest's address, unicast. Nil: made from UUID.
 	MAC net.HardwareAddr
+	// Limited says that the interface's user drops frames for the guest above a rate,
+	// for drivers that end connections themselves: they send carefully then.
+	Limited bool
 	// Files are what the interface's FileHolder told before, by the same names,
 	// when it is started again by a process that took over from another. The
 	// device owns them all, also when Start fails; it closes those that it has no

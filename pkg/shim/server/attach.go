@@ -196,7 +196,9 @@ func (s *Server) startInterface(ctx context.Context, a *attachment) error {
 	if err != nil {
 		return err
 	}
-	dev, err := a.net.Start(ctx, vmnet.Config{UUID: a.rec.UUID, MAC: mac, Tap: a.direct(), Files: s.deviceFiles(a)})
+	dev, err := a.net.Start(ctx, vmnet.Config{
+		UUID: a.rec.UUID, MAC: mac, Tap: a.direct(), Files: s.deviceFiles(a), Limited: a.rec.Request.Bandwidth.IngressRate > 0,
+	})
 	if err != nil {
 		return fmt.Errorf("attachment %s: start interface: %w", a.rec.Key, err)
 	}

@@ -20,6 +20,7 @@ type device struct {
 	writeMu sync.Mutex // serialises the way into the switch
 	ended   bool       // guarded by writeMu
 
+	limited   bool // counted as such by the gateway
 	closeOnce sync.Once
 }
 

@@ -93,6 +93,7 @@ func (f *forward) dialGuest(wq *waiter.Queue) (tcpip.Endpoint, error) {
 	if terr != nil {
 		return nil, errors.New(terr.String())
 	}
+	f.g.careful(ep)
 	entry, connected := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventErr | waiter.EventHUp)
 	wq.EventRegister(&entry)
 	defer wq.EventUnregister(&entry)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -41,6 +42,8 @@ type gateway struct {
 
 	ctx    context.Context // done when the gateway closes
 	cancel context.CancelFunc
+
+	limited atomic.Int32 // guests whose frames are dropped above a rate
 
 	mu     sync.Mutex // guards closed, and wg's Add against its Wait
 	closed bool
@@ -139,6 +142,23 @@ const (
 	receiveMax = 4 << 20
 )
 
+// Congestion controls: for guests that take what comes, and for those whose frames
+// are dropped above a rate.
+const (
+	ccFast    = "reno"
+	ccCareful = "cubic"
+)
+
+// careful makes a new flow leave slow start before it overruns a limit, if a guest
+// of the network has one: without HyStart as many frames were lost at an 8 Mbit/s
+// limit as passed.
+func (g *gateway) careful(ep tcpip.Endpoint) {
+	if g.limited.Load() > 0 {
+		cc := tcpip.CongestionControlOption(ccCareful)
+		_ = ep.SetSockOpt(&cc) // it can only be slower
+	}
+}
+
 // tune sets what TCP does. The round trip is microseconds long and a frame is
 // lost only when the guest's queue is full.
 func tune(s *stack.Stack) error {
@@ -147,8 +167,8 @@ func tune(s *stack.Stack) error {
 	snd := tcpip.TCPSendBufferSizeRangeOption{Min: bufMin, Default: bufDefault, Max: sendMax}
 	// Cubic's HyStart takes a round trip that a busy machine made longer for a queue
 	// that fills, leaves slow start, and needs seconds to grow again. On a wire of
-	// memory no queue fills before the send buffer does.
-	cc := tcpip.CongestionControlOption("reno")
+	// memory no queue fills before the send buffer does; see careful.
+	cc := tcpip.CongestionControlOption(ccFast)
 	// The 4-tuple may be used again soon: no old duplicates are on a wire of
 	// memory, so the two minutes of RFC 9293 would only hold memory.
 	wait := tcpip.TCPTimeWaitTimeoutOption(5 * time.Second)

@@ -126,6 +126,9 @@ func (n *Network) start(ctx context.Context, cfg vmnet.Config) (*device, error) 
 	if !n.fabric.addPort(d.port) {
 		return nil, fmt.Errorf("mac %s: another interface of the network has it: %w", cfg.MAC, vmnet.InvalidArgument)
 	}
+	if d.limited = cfg.Limited && n.gateway != nil; d.limited {
+		n.gateway.limited.Add(1)
+	}
 	n.devices[d] = struct{}{}
 	return d, nil
 }
@@ -148,6 +151,9 @@ func (n *Network) deviceInfo(cfg vmnet.Config) vmnet.Info {
 func (n *Network) removeDevice(d *device) {
 	n.fabric.removePort(d.port)
 	if n.gateway != nil {
+		if d.limited {
+			n.gateway.limited.Add(-1) // Close comes here once
+		}
 		n.gateway.forget(d.info.MAC)
 	}
 	n.mu.Lock()

@@ -138,6 +138,7 @@ func (t *tcpNAT) carry(r *tcp.ForwarderRequest, id stack.TransportEndpointID, gu
 		_ = conn.Close()
 		return
 	}
+	t.g.careful(ep)
 	t.splice(t.g.ctx, &tcpFlow{guest: guest, ep: ep, wq: &wq, conn: conn})
 }
 
