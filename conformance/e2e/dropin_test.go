@@ -97,6 +97,19 @@ func exists(path string) func() bool {
 	return func() bool { _, err := os.Lstat(path); return err == nil }
 }
 
+// listens waits until somebody accepts connections at a path: the file alone may be
+// of one that was killed, or of one that has not begun to listen.
+func listens(t *testing.T, path string) {
+	t.Helper()
+	wait(t, "a socket that listens", func() bool {
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+}
+
 // streamGuest is a guest on a stream socket, with a MAC of its own choice.
 func streamGuest(t *testing.T, socket string, mac byte) *guest.Guest {
 	t.Helper()
@@ -143,7 +156,7 @@ func TestSocketVmnet(t *testing.T) {
 	dir := t.TempDir()
 	socket, program := dir+"/socket_vmnet.shared", dropin(t, "socket_vmnet")
 	d := startDaemon(t, m, program, limaArgs(t, dir)...)
-	wait(t, "a socket", exists(socket))
+	listens(t, socket)
 
 	a, b := streamGuest(t, socket, 1), streamGuest(t, socket, 2)
 	addrA, addrB := a.Lease().Address.Addr(), b.Lease().Address.Addr()
@@ -194,6 +207,7 @@ func TestSocketVmnet(t *testing.T) {
 		text, _ := os.ReadFile(dir + "/shared_socket_vmnet.pid")
 		return string(text) == fmt.Sprintln(d.Process.Pid)
 	})
+	listens(t, socket)
 	mustPing(t, a, addrB)
 	c := streamGuest(t, socket, 4)
 	mustPing(t, c, addrA)
@@ -252,7 +266,7 @@ func TestSocketVmnetQEMU(t *testing.T) {
 	dir := t.TempDir()
 	socket := dir + "/socket_vmnet.shared"
 	startDaemon(t, m, dropin(t, "socket_vmnet"), limaArgs(t, dir)...)
-	wait(t, "a socket", exists(socket))
+	listens(t, socket)
 	small := streamGuest(t, socket, 9)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
