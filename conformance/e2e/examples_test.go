@@ -212,7 +212,7 @@ func TestExamplesSocketVMNet(t *testing.T) {
 			output(t, m, example(t, "colima/link.sh"))
 			d := startDaemon(t, m, c.program, c.args...)
 			socket := c.args[len(c.args)-1]
-			wait(t, "a socket", exists(socket))
+			listens(t, socket)
 			g := streamGuest(t, socket, 1)
 			if gw := g.Lease().Router; gw.String() != c.gateway {
 				t.Errorf("gateway %s, want %s", gw, c.gateway)

@@ -22,9 +22,8 @@ type Config struct {
 
 // A Driver opens networks that the Linux kernel moves the frames of.
 type Driver struct {
-	cfg   Config
-	names marks
-	state state // of this system
+	cfg Config
+	system
 }
 
 var (
@@ -41,7 +40,7 @@ func New(cfg Config) *Driver {
 	if cfg.ResolvConf == "" {
 		cfg.ResolvConf = "/etc/resolv.conf"
 	}
-	return &Driver{cfg: cfg, names: newNames(cfg.Owner)}
+	return &Driver{cfg: cfg, system: newSystem(cfg.Owner)}
 }
 
 // Open implements vmnet.Driver. HostLoopback is not supported: guests reach the

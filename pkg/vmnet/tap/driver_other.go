@@ -11,7 +11,10 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-type state struct{}
+// A system has nothing here.
+type system struct{}
+
+func newSystem(string) system { return system{} }
 
 func (d *Driver) open(context.Context, vmnet.NetworkInfo) (vmnet.Network, error) {
 	return nil, fmt.Errorf("driver tap on %s: %w", runtime.GOOS, errors.ErrUnsupported)

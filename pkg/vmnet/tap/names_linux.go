@@ -15,6 +15,14 @@ const (
 	maxAlias     = 250 // bytes; the kernel takes 255 (IFALIASZ)
 )
 
+// A system is what a driver has of Linux.
+type system struct {
+	names marks
+	state state
+}
+
+func newSystem(owner string) system { return system{names: newNames(owner)} }
+
 // marks makes names and marks for one owner.
 type marks struct{ owner string }
 
