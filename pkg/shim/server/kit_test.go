@@ -198,6 +198,7 @@ func (r *running) census() left {
 	}
 	l.files = strings.Join(files, "\n")
 	l.goroutines = runtime.NumGoroutine()
+	runtime.GC() // closes what pools of package net and os hold
 	if fds, err := os.ReadDir("/dev/fd"); err == nil {
 		l.fds = len(fds)
 	}
