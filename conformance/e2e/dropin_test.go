@@ -21,6 +21,7 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/conformance/guest"
 	"github.com/vmnet-cni/vmnet/conformance/vm"
+	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
@@ -261,7 +262,7 @@ func TestSocketVmnetOptions(t *testing.T) {
 // TestSocketVmnetQEMU has real guests on socket_vmnet: one through
 // socket_vmnet_client, one that reconnects.
 func TestSocketVmnetQEMU(t *testing.T) {
-	needsVM(t)
+	vmtest.Need(t)
 	m := newMachine(t, nil)
 	dir := t.TempDir()
 	socket := dir + "/socket_vmnet.shared"

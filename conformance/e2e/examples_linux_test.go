@@ -10,13 +10,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
 	"github.com/vmnet-cni/vmnet/internal/reference"
 	"github.com/vmnet-cni/vmnet/internal/require"
 )
 
 // TestExampleQEMUTap boots a real guest on a tap, in a namespace of its own.
 func TestExampleQEMUTap(t *testing.T) {
-	needsVM(t)
+	vmtest.Need(t)
 	require.Root(t)
 	require.Tool(t, "nft")
 	withPrograms(t)

@@ -15,6 +15,7 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/conformance/guest"
 	"github.com/vmnet-cni/vmnet/conformance/vm"
+	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
 )
 
 // example returns the absolute path of a file in examples/.
@@ -49,7 +50,7 @@ func output(t *testing.T, m *e2e.Machine, program string, args ...string) string
 
 // TestExamplesQEMU boots a real guest with the scripts of examples/qemu.
 func TestExamplesQEMU(t *testing.T) {
-	needsVM(t)
+	vmtest.Need(t)
 	for _, name := range []string{"fd.sh", "stream.sh"} {
 		t.Run(name, func(t *testing.T) {
 			withPrograms(t)

@@ -18,6 +18,7 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/vmnet-cni/vmnet/conformance/vm"
+	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
 	"github.com/vmnet-cni/vmnet/internal/require"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
@@ -80,7 +81,7 @@ ip -6 addr show dev eth0; ip -6 route`
 // TestLinux6 has a real guest whose address of the result comes by DHCPv6, by
 // SLAAC, and without IPv4.
 func TestLinux6(t *testing.T) {
-	needsVM(t)
+	vmtest.Need(t)
 	require.IPv6(t)
 	client := dhcp6c(t)
 	for name, c := range map[string]struct {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/vmnet-cni/vmnet/conformance/guest"
 	"github.com/vmnet-cni/vmnet/conformance/vm"
+	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -182,7 +183,7 @@ func freePort(t *testing.T) uint16 {
 // TestKeeperLinux kills the shim while a real Linux guest pings its gateway and
 // fetches pages: it keeps its interface and its address, and neither stops working.
 func TestKeeperLinux(t *testing.T) {
-	needsVM(t)
+	vmtest.Need(t)
 	t.Run("netstack", func(t *testing.T) { linuxSurvives(t, netstack()) })
 	if *keeperKills > 8 { // the long run
 		t.Run("tap", func(t *testing.T) { linuxSurvives(t, kernel(t)) })

@@ -3,10 +3,8 @@ package e2e_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,28 +13,13 @@ import (
 
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/conformance/vm"
-	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
 )
-
-// needsVM skips the test when something that a real guest needs is proven to be
-// missing.
-func needsVM(t *testing.T) {
-	t.Helper()
-	require.QEMU(t)
-	_, err := vm.FindKernel()
-	_, err2 := vm.FindBusybox()
-	if err = errors.Join(err, err2); err != nil {
-		if !errors.Is(err, vm.ErrMissing) || strings.Contains(os.Getenv(require.Env), "qemu") {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-}
 
 // TestLinux has a real guest behind a datagram fd that was pushed, and behind the
 // path of a stream socket, with a small guest beside it.
 func TestLinux(t *testing.T) {
-	needsVM(t)
+	vmtest.Need(t)
 	inWorlds(t, func(t *testing.T, w *world) {
 		for _, kind := range []string{"dgram", "stream"} {
 			t.Run(kind, func(t *testing.T) { linuxBeside(t, w, kind) })

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmnet-cni/vmnet/conformance/libvmnet"
 	"github.com/vmnet-cni/vmnet/conformance/vm"
+	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
 	"github.com/vmnet-cni/vmnet/internal/require"
 )
 
@@ -64,7 +65,7 @@ func framework6(t *testing.T, release int, address string) (w *world, page netip
 // IPv6 address is that of the result, and its router the host's end, whatever
 // address that has.
 func TestLinux6Framework(t *testing.T) {
-	needsVM(t)
+	vmtest.Need(t)
 	require.IPv6(t)
 	require.NetNS(t)
 	client := dhcp6c(t)

@@ -3,7 +3,6 @@ package tap_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,27 +14,14 @@ import (
 
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/conformance/vm"
-	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
 )
-
-func needsVM(t *testing.T) {
-	t.Helper()
-	require.QEMU(t)
-	_, err := vm.FindKernel()
-	_, err2 := vm.FindBusybox()
-	if err = errors.Join(err, err2); err != nil {
-		if !errors.Is(err, vm.ErrMissing) || strings.Contains(os.Getenv(require.Env), "qemu") {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-}
 
 // TestGuests has a Linux guest that has the tap itself, with a header before each
 // frame: its lease comes from the shim, and it reaches the gateway, the outside,
 // another guest and names.
 func TestGuests(t *testing.T) {
-	needsVM(t)
+	vmtest.Need(t)
 	m := machine(t, map[string]any{"frames": "tap", "offload": true})
 	do := outside(t, "up0", "198.51.100.1/24", "198.51.100.2/24")
 	serve(t, do, "198.51.100.2:80")
@@ -113,7 +99,7 @@ func await(t *testing.T, v *vm.VM, what string) string {
 // port of the network's bridge, or keeps its address. The guest is a namespace, or,
 // when everything is asked for, a machine.
 func TestBridged(t *testing.T) {
-	needsVM(t) // for busybox
+	vmtest.Need(t) // for busybox
 	for name, here := range map[string]string{"port": "", "macvtap": "198.51.100.1/24"} {
 		t.Run(name, func(t *testing.T) {
 			do := outside(t, "up0", here, "198.51.100.2/24")

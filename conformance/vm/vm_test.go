@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/vmnet-cni/vmnet/conformance/vm"
-	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
@@ -24,20 +24,6 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var guestMAC = net.HardwareAddr{0x02, 0x5e, 0xed, 0, 0, 7}
-
-// needs skips the test when something that a guest needs is proven to be missing.
-func needs(t *testing.T) {
-	t.Helper()
-	require.QEMU(t)
-	_, err := vm.FindKernel()
-	_, err2 := vm.FindBusybox()
-	if err = errors.Join(err, err2); err != nil {
-		if !errors.Is(err, vm.ErrMissing) || strings.Contains(os.Getenv(require.Env), "qemu") {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-}
 
 // arping is a step that needs an answer from 10.9.8.1.
 var arping = []vm.Step{
@@ -138,7 +124,7 @@ func run(t *testing.T, cfg vm.Config, p relay.Port) {
 }
 
 func TestDatagram(t *testing.T) {
-	needs(t)
+	vmtest.Need(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	guest, host, err := handover.Pair(handover.KindDgram, 1514, false)
 	if err != nil {
@@ -153,7 +139,7 @@ func TestDatagram(t *testing.T) {
 }
 
 func TestStream(t *testing.T) {
-	needs(t)
+	vmtest.Need(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
@@ -206,7 +192,7 @@ func (p *lazyPort) Close() error {
 
 // TestKill checks that a guest that does not end is ended.
 func TestKill(t *testing.T) {
-	needs(t)
+	vmtest.Need(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	for name, end := range map[string]func(*vm.VM, context.CancelFunc){
 		"close":  func(g *vm.VM, _ context.CancelFunc) { g.Close() },

@@ -22,7 +22,7 @@ const Env = "VMNET_REQUIRE"
 func Root(t testing.TB) {
 	t.Helper()
 	if uid := os.Geteuid(); uid != 0 {
-		missing(t, "root", "this test needs root; the effective user is %d", uid)
+		Missing(t, "root", "this test needs root; the effective user is %d", uid)
 	}
 }
 
@@ -31,7 +31,7 @@ func Root(t testing.TB) {
 func NotRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() == 0 {
-		missing(t, "notroot", "this test needs an unprivileged user")
+		Missing(t, "notroot", "this test needs an unprivileged user")
 	}
 }
 
@@ -39,7 +39,7 @@ func NotRoot(t testing.TB) {
 func Linux(t testing.TB) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
-		missing(t, "linux", "this test needs Linux; this is %s", runtime.GOOS)
+		Missing(t, "linux", "this test needs Linux; this is %s", runtime.GOOS)
 	}
 }
 
@@ -48,7 +48,7 @@ func IPv6(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("tcp6", "[::1]:0")
 	if err != nil {
-		missing(t, "ipv6", "no IPv6 on this host: %v", err)
+		Missing(t, "ipv6", "no IPv6 on this host: %v", err)
 		return
 	}
 	_ = l.Close()
@@ -61,7 +61,7 @@ func Tool(t testing.TB, name string) string {
 	path, err := exec.LookPath(name)
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		missing(t, name, "this test needs the program %s; it is not in PATH", name)
+		Missing(t, name, "this test needs the program %s; it is not in PATH", name)
 	case err != nil:
 		t.Fatalf("look for %s: %v", name, err)
 	}
@@ -100,7 +100,7 @@ func QEMU(t testing.TB) string {
 	path, err := exec.LookPath(name)
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		missing(t, "qemu", "this test needs %s (Debian: apt-get install qemu-system-x86)", name)
+		Missing(t, "qemu", "this test needs %s (Debian: apt-get install qemu-system-x86)", name)
 	case err != nil:
 		t.Fatalf("look for %s: %v", name, err)
 	}
@@ -130,13 +130,13 @@ func UserNS(t testing.TB) {
 func missingFor(t testing.TB, need, text string, err error) {
 	t.Helper()
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {
-		missing(t, need, "%s: %v", text, err)
+		Missing(t, need, "%s: %v", text, err)
 	}
 	t.Fatalf("%s: %v", text, err)
 }
 
-// missing skips the test, or fails it where Env lists need.
-func missing(t testing.TB, need, format string, args ...any) {
+// Missing skips the test for want of need, or fails it where Env lists need.
+func Missing(t testing.TB, need, format string, args ...any) {
 	t.Helper()
 	if required(os.Getenv(Env), need) {
 		t.Fatalf(format+"; and "+Env+" requires %s", append(args, need)...)

@@ -105,7 +105,7 @@ type NetworkConfig struct {
 	// whose gateway does. Empty: the host's.
 	Resolvers []netip.AddrPort
 	// Domain is the DNS domain in which the gateway knows its own names
-	// ("gateway.<domain>"). Empty: "vm.internal".
+	// ("gateway.<domain>"). Empty: DefaultDomain.
 	Domain string
 	// HostLoopback makes the host's loopback addresses reachable for guests at
 	// the last usable address of Subnet and of Subnet6, for drivers whose gateway is a program.

@@ -12,10 +12,6 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// defaultDomain is where guests' names are unless the network says otherwise; the
-// same as that of drivers whose gateway answers DNS.
-const defaultDomain = "vm.internal"
-
 // makeNames makes the table of names that the relays of the network's guests answer
 // from, where there is a gateway to ask and guests have addresses of ours.
 func (o *openNetwork) makeNames() {
@@ -23,7 +19,7 @@ func (o *openNetwork) makeNames() {
 	if g.Mode == vmnet.Bridged || g.IPAM == shim.IPAMNone || !g.Gateway.IsValid() && !g.Subnet6.IsValid() {
 		return
 	}
-	o.info.Domain = cmp.Or(o.info.Domain, defaultDomain)
+	o.info.Domain = cmp.Or(o.info.Domain, vmnet.DefaultDomain)
 	o.names = names.New(o.info.Domain, g.Subnet, g.Subnet6)
 	if o.names.Reserve(vmnet.NameGateway, g.Gateway, gateway6(g)) != nil {
 		o.names = nil // the domain is no name

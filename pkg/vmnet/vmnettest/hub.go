@@ -47,7 +47,7 @@ func complete(cfg vmnet.NetworkConfig) (vmnet.NetworkConfig, error) {
 		cfg.MTU = vmnet.DefaultMTU
 	}
 	if cfg.Domain == "" {
-		cfg.Domain = "vm.internal"
+		cfg.Domain = vmnet.DefaultDomain
 	}
 	if cfg.Layer2 {
 		cfg.Subnet, cfg.Subnet6, cfg.Gateway = netip.Prefix{}, netip.Prefix{}, netip.Addr{}
