@@ -40,10 +40,15 @@ func (w *world) attach(network, id string) shim.Attachment {
 	defer c.Close()
 	req := shim.AttachRequest{Network: shim.NetworkSpec{Subnet: netip.MustParsePrefix("10.6.6.0/24")}}
 	req.Lease.StickyKey = "name-of-" + id
-	a, err := c.Attach(w.t.Context(), network, id, "eth0", req)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	var a shim.Attachment
+	w.eventually("an answer of the store", func() (done bool) { // which a busy machine may keep away for a while
+		var err error
+		a, err = c.Attach(w.t.Context(), network, id, "eth0", req)
+		if err != nil && shim.CodeOf(err) != shim.CodeUnavailable {
+			w.t.Fatal(err)
+		}
+		return err == nil
+	})
 	return a
 }
 

@@ -31,6 +31,7 @@ const (
 	IPAMBuiltin = ""          // the shim's own allocator
 	IPAMNone    = "none"      // layer 2 only: the shim gives no addresses and answers no DHCP
 	IPAMStatic  = "delegated" // the plugin got the addresses elsewhere and sends them in Attach.IPs
+	IPAMSystem  = "system"    // the system's own DHCP server gives them (driver vmnet: macOS' bootpd, which writes /var/db/dhcpd_leases)
 )
 
 // Values of NetworkSpec.IPv4 and IPv6: how guests come to their addresses of that
@@ -46,14 +47,15 @@ const (
 type NetworkSpec struct {
 	Name         string       `json:"name"`
 	Mode         vmnet.Mode   `json:"mode"`
-	Driver       string       `json:"driver,omitempty"` // DriverAuto when empty
-	Subnet       netip.Prefix `json:"subnet,omitzero"`  // chosen and kept when zero
-	Gateway      netip.Addr   `json:"gateway,omitzero"` // first address of Subnet when zero
-	Subnet6      netip.Prefix `json:"subnet6,omitzero"` // a /64; chosen and kept when zero
-	IPv4         string       `json:"ipv4,omitempty"`   // IPManaged when empty, or IPNone
-	IPv6         string       `json:"ipv6,omitempty"`   // IPManaged when empty, IPSLAAC or IPNone
-	Uplink       string       `json:"uplink,omitempty"` // for mode bridged
-	MTU          int          `json:"mtu,omitempty"`    // bytes; 1500 when 0
+	Driver       string       `json:"driver,omitempty"`  // DriverAuto when empty
+	Subnet       netip.Prefix `json:"subnet,omitzero"`   // chosen and kept when zero
+	Gateway      netip.Addr   `json:"gateway,omitzero"`  // first address of Subnet when zero
+	Subnet6      netip.Prefix `json:"subnet6,omitzero"`  // a /64; chosen and kept when zero
+	IPv4         string       `json:"ipv4,omitempty"`    // IPManaged when empty, or IPNone
+	IPv6         string       `json:"ipv6,omitempty"`    // IPManaged when empty, IPSLAAC or IPNone
+	RangeEnd     netip.Addr   `json:"rangeEnd,omitzero"` // last address that the system's DHCP server gives, with IPAMSystem; last of Subnet when zero
+	Uplink       string       `json:"uplink,omitempty"`  // for mode bridged
+	MTU          int          `json:"mtu,omitempty"`     // bytes; 1500 when 0
 	Isolated     bool         `json:"isolated,omitempty"`
 	Offload      bool         `json:"offload,omitempty"`
 	IPAM         string       `json:"ipam,omitempty"`

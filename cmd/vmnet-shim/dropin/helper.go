@@ -29,10 +29,11 @@ type helperFlags struct {
 	listUplinks   bool
 	verbose       bool
 	stats         int
+	dhcp          dhcpServer // by default
 }
 
 func (f *helperFlags) register(fl *pflag.FlagSet) {
-	f.net.mode = vmnet.Shared
+	f.net.mode, f.net.dhcp = vmnet.Shared, f.dhcp
 	fl.StringVarP(&f.interfaceID, "interface-id", "i", "", "UUID; the same one gets the same MAC and address")
 	fl.Var(modeFlag{&f.net.mode}, "operation-mode", "shared, bridged or host")
 	fl.StringVar(&f.net.uplink, "shared-interface", "", "interface for mode bridged, as en0")
@@ -42,6 +43,7 @@ func (f *helperFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.tso, "enable-tso", false, "frames of up to 64 KiB; with --enable-checksum-offload")
 	fl.BoolVar(&f.checksum, "enable-checksum-offload", false, "checksums left to the receiver; with --enable-tso")
 	fl.BoolVar(&f.net.isolated, "enable-isolation", false, "keep the guest from others; mode host")
+	registerDHCP(fl, &f.net.dhcp)
 	fl.StringVar(&f.network, "network", "", "network by name, in the place of the options that describe one")
 	fl.BoolVar(&f.listUplinks, "list-shared-interfaces", false, "print the interfaces for --shared-interface and end")
 	fl.IntVar(&f.stats, "stats-interval", 0, "print counters as a line of JSON to stderr, every so many seconds")
@@ -82,6 +84,9 @@ func (f *helperFlags) request(changed func(string) bool) (r shim.AttachRequest, 
 	}
 	if f.network != "" {
 		r.Network.Name = f.network
+		if r.Network.IPAM == shim.IPAMSystem { // another than that which callers of CNI have
+			r.Network.Name += bootpdSuffix
+		}
 	}
 	id, err = f.containerID()
 	return r, id, err
@@ -120,7 +125,7 @@ func (f *helperFlags) containerID() (string, error) {
 // newHelper returns vmnet-helper: one attachment for the guest at the other end of
 // a descriptor or of a socket's path.
 func newHelper(cfg Config) *cobra.Command {
-	var f helperFlags
+	f := helperFlags{dhcp: dhcpSystem} // minikube looks for the guest's address in its file
 	var fd int
 	var socket string
 	cmd := &cobra.Command{
@@ -146,7 +151,10 @@ Unlike the real one, it takes a new guest on PATH when the one before has gone.`
 			if err != nil {
 				return err
 			}
-			h := &helper{flags: &f, req: req, id: id, single: byFD, log: newLog(cmd.ErrOrStderr(), f.verbose), stderr: cmd.ErrOrStderr()}
+			h := &helper{
+				flags: &f, req: req, id: id, single: byFD, log: newLog(cmd.ErrOrStderr(), f.verbose), stderr: cmd.ErrOrStderr(),
+				must: cmd.Flags().Changed("dhcp"),
+			}
 			if byFD {
 				h.socket, err = inheritGuest(fd)
 			} else {

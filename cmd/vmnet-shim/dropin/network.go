@@ -25,6 +25,7 @@ type settings struct {
 	layer2   uuid.UUID  // identifies a network of guests alone
 	isolated bool
 	offload  bool
+	dhcp     dhcpServer
 }
 
 // defaultMask is the mask when none is given.
@@ -44,6 +45,9 @@ func (s settings) request() (shim.AttachRequest, error) {
 	}
 	if s.layer2 != uuid.Nil {
 		n.IPAM = shim.IPAMNone
+	}
+	if s.dhcp == dhcpSystem && n.IPAM == shim.IPAMBuiltin {
+		n.IPAM = shim.IPAMSystem
 	}
 	if s.gateway.IsValid() {
 		if err := s.subnet(&r); err != nil {
@@ -75,6 +79,10 @@ func (s settings) subnet(r *shim.AttachRequest) error {
 		return fmt.Errorf("last address %s: want one after the gateway %s", s.end, s.gateway)
 	}
 	r.Network.Subnet, r.Network.Gateway = subnet, s.gateway
+	if r.Network.IPAM == shim.IPAMSystem {
+		r.Network.RangeEnd = s.end
+		return nil
+	}
 	r.Ranges = []shim.Range{{First: first, Last: s.end}}
 	return nil
 }
@@ -94,11 +102,15 @@ func maskBits(mask netip.Addr) (int, error) {
 	return bits, nil
 }
 
-// name names the network: vmnet-shared for shared mode as it is, with eight digits
-// after it when options say more.
+// name names the network: vmnet-shared for shared mode as it is, with -bootpd where
+// the system's DHCP server gives addresses, and with eight digits when options say
+// more.
 func (s settings) name(n *shim.NetworkSpec) error {
 	n.Name = "vmnet-" + s.mode.String()
-	if (s == settings{mode: s.mode}) {
+	if n.IPAM == shim.IPAMSystem {
+		n.Name += bootpdSuffix
+	}
+	if (s == settings{mode: s.mode, dhcp: s.dhcp}) {
 		return nil
 	}
 	text, err := json.Marshal([]any{n, s.layer2})

@@ -25,6 +25,7 @@ type helper struct {
 	req    shim.AttachRequest
 	id     string
 	socket *os.File // the guest's
+	must   bool     // the DHCP server was asked for by name
 	single bool     // socket has one guest at its other end, and no name
 	has    bool     // the shim has socket
 	pid    int      // of the shim that was asked last
@@ -39,7 +40,7 @@ func (h *helper) serve(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	defer c.Close()
-	a, err := attachAgain(ctx, c, h.req, h.id)
+	a, err := h.attach(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,7 @@ accident the guests go on, and the next one takes them over.`,
 	fl.Var(ipv4Flag{&f.net.gateway}, "vmnet-gateway", "gateway of modes host and shared; the next address is the first guest's")
 	fl.Var(ipv4Flag{&f.net.end}, "vmnet-dhcp-end", "last address for guests; 254 in the gateway's /24 when not given")
 	fl.Var(ipv4Flag{&f.net.mask}, "vmnet-mask", "subnet mask; 255.255.255.0 when not given")
+	registerDHCP(fl, &f.net.dhcp)
 	fl.StringVar(&f.interfaceID, "vmnet-interface-id", "", "UUID; accepted: an interface is known by its guest's MAC here")
 	fl.StringVar(&f.networkID, "vmnet-network-identifier", "", "UUID of a network of guests alone, without DHCP; mode host")
 	fl.Var(prefix6Flag{&f.net.prefix6}, "vmnet-nat66-prefix", "unique local IPv6 /64 of mode shared")

@@ -19,7 +19,7 @@ func (s *Server) takeAddress(ctx context.Context, n *network, a *attachment, bef
 	switch g := a.net.granted; {
 	case g.IPAM == shim.IPAMStatic:
 		return s.takeGiven(n, a)
-	case g.IPAM == shim.IPAMNone || !g.Subnet.IsValid() && !g.Subnet6.IsValid():
+	case !tellsAddresses(g) || !g.Subnet.IsValid() && !g.Subnet6.IsValid():
 		return nil
 	}
 	return s.takeLease(ctx, a, before)
@@ -143,7 +143,7 @@ func (a *attachment) routes() []shim.Route {
 	switch {
 	case g.IPAM == shim.IPAMStatic:
 		return a.rec.Request.Routes
-	case g.Mode == vmnet.Host:
+	case g.Mode == vmnet.Host || g.IPAM == shim.IPAMSystem:
 		return nil
 	}
 	var list []shim.Route

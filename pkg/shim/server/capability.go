@@ -27,8 +27,8 @@ func normalizeForwards(r *shim.AttachRequest) error {
 		return nil
 	case len(r.Forwards) > maxForwards:
 		return shim.Invalidf("forwards", strconv.Itoa(len(r.Forwards)), "entries, want at most %d", maxForwards)
-	case r.Network.IPAM == shim.IPAMNone:
-		return shim.Invalidf("forwards", r.Forwards[0].String(), "ipam %q gives the guest no address to forward to", shim.IPAMNone)
+	case !tellsAddresses(r.Network):
+		return shim.Invalidf("forwards", r.Forwards[0].String(), "ipam %q gives the guest no address to forward to", r.Network.IPAM)
 	}
 	for i := range r.Forwards {
 		if err := normalizeForward(fmt.Sprintf("forwards[%d].", i), &r.Forwards[i]); err != nil {
@@ -101,8 +101,8 @@ func normalizeAliases(r *shim.AttachRequest) error {
 		return nil
 	case len(r.Aliases) > maxAliases:
 		return shim.Invalidf("aliases", strconv.Itoa(len(r.Aliases)), "entries, want at most %d", maxAliases)
-	case r.Network.IPAM == shim.IPAMNone:
-		return shim.Invalidf("aliases", r.Aliases[0], "ipam %q gives the guest no address to name", shim.IPAMNone)
+	case !tellsAddresses(r.Network):
+		return shim.Invalidf("aliases", r.Aliases[0], "ipam %q gives the guest no address to name", r.Network.IPAM)
 	}
 	var list []string
 	for _, alias := range r.Aliases {

@@ -64,7 +64,7 @@ func normalizeSubnet6(n *shim.NetworkSpec) error {
 // mayHaveIPv6 reports whether guests of a network may have IPv6 addresses of the
 // shim's telling, if its driver can: not at layer 2, nor on somebody else's link.
 func mayHaveIPv6(n shim.NetworkSpec) bool {
-	return n.IPAM != shim.IPAMNone && n.Mode != vmnet.Bridged
+	return tellsAddresses(n) && n.Mode != vmnet.Bridged
 }
 
 // asksForIPv6 is what of IPv6 was asked for by name: a key and its value, or "".

@@ -8,7 +8,6 @@ import (
 	"github.com/vmnet-cni/vmnet/internal/names"
 	"github.com/vmnet-cni/vmnet/internal/namestage"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
-	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -16,7 +15,7 @@ import (
 // from, where there is a gateway to ask and guests have addresses of ours.
 func (o *openNetwork) makeNames() {
 	g := o.granted
-	if g.Mode == vmnet.Bridged || g.IPAM == shim.IPAMNone || !g.Gateway.IsValid() && !g.Subnet6.IsValid() {
+	if g.Mode == vmnet.Bridged || !tellsAddresses(g) || !g.Gateway.IsValid() && !g.Subnet6.IsValid() {
 		return
 	}
 	o.info.Domain = cmp.Or(o.info.Domain, vmnet.DefaultDomain)

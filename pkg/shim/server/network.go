@@ -161,7 +161,7 @@ func admitTo(o *openNetwork, asked shim.NetworkSpec, granted *shim.NetworkSpec, 
 // openDriver opens the network with the driver that was asked for.
 func (s *Server) openDriver(ctx context.Context, asked, want shim.NetworkSpec) (*openNetwork, error) {
 	var tried error
-	for _, name := range s.candidates(want.Driver) {
+	for _, name := range s.candidates(want.Driver, want.IPAM) {
 		d := s.cfg.Drivers[name]
 		if d == nil {
 			return nil, &shim.Error{Code: shim.CodeUnsupported, Key: "network.driver", Value: name,
@@ -182,17 +182,21 @@ func (s *Server) openDriver(ctx context.Context, asked, want shim.NetworkSpec) (
 func configOf(n shim.NetworkSpec) vmnet.NetworkConfig {
 	return vmnet.NetworkConfig{
 		Name: n.Name, Mode: n.Mode, Subnet: n.Subnet, Gateway: n.Gateway, Subnet6: n.Subnet6,
-		Uplink: n.Uplink, MTU: n.MTU, Isolated: n.Isolated, Offload: n.Offload,
+		RangeEnd: rangeEndOf(n), Uplink: n.Uplink, MTU: n.MTU, Isolated: n.Isolated, Offload: n.Offload,
 		Layer2: n.IPAM == shim.IPAMNone, Domain: n.DNS.Domain, HostLoopback: n.HostLoopback,
 		Resolvers: resolversOf(n),
 	}
 }
 
 // candidates are the drivers to try for a name. DriverAuto is the framework
-// where it is the system's own, then netstack.
-func (s *Server) candidates(name string) []string {
+// where it is the system's own, then netstack. ipam is NetworkSpec.IPAM: only the
+// framework has a DHCP server of the system.
+func (s *Server) candidates(name, ipam string) []string {
 	if name != shim.DriverAuto {
 		return []string{name}
+	}
+	if ipam == shim.IPAMSystem {
+		return []string{shim.DriverVmnet}
 	}
 	if runtime.GOOS == "darwin" && s.cfg.Drivers[shim.DriverVmnet] != nil {
 		return []string{shim.DriverVmnet, shim.DriverNetstack}

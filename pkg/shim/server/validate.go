@@ -71,12 +71,11 @@ func normalizeSpec(n *shim.NetworkSpec) error {
 	case n.Mode != vmnet.Bridged && n.Uplink != "":
 		return shim.Invalidf("network.uplink", n.Uplink, "mode %s has no uplink", n.Mode)
 	}
-	switch n.IPAM {
-	case shim.IPAMBuiltin, shim.IPAMNone, shim.IPAMStatic:
-	default:
-		return shim.Invalidf("network.ipam", n.IPAM, "want %q, %q or %q", shim.IPAMBuiltin, shim.IPAMNone, shim.IPAMStatic)
+	switch all := []string{shim.IPAMBuiltin, shim.IPAMNone, shim.IPAMStatic, shim.IPAMSystem}; {
+	case !slices.Contains(all, n.IPAM):
+		return shim.Invalidf("network.ipam", n.IPAM, "want one of %q", all)
 	}
-	for _, f := range []func(*shim.NetworkSpec) error{normalizeVersions, normalizeSubnet6, normalizeSubnet} {
+	for _, f := range []func(*shim.NetworkSpec) error{normalizeVersions, normalizeSubnet6, normalizeSubnet, normalizeSystem} {
 		if err := f(n); err != nil {
 			return err
 		}
@@ -184,8 +183,8 @@ func normalizeIPs(r *shim.AttachRequest) error {
 	switch {
 	case r.Network.IPAM == shim.IPAMStatic:
 		return nil // normalizeGiven looks at them
-	case r.Network.IPAM == shim.IPAMNone:
-		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "ipam %q is layer 2 only, want no addresses", shim.IPAMNone)
+	case !tellsAddresses(r.Network):
+		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "with ipam %q the shim gives no addresses, want none", r.Network.IPAM)
 	case len(r.IPs) > 2:
 		return shim.Invalidf("ips", strings.Join(r.IPs, ","), "want at most one address of each IP version")
 	}
