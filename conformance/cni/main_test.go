@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/vmnet-cni/vmnet/conformance/cni"
 	"github.com/vmnet-cni/vmnet/conformance/cni/internal/mutant"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 )
 
 // built are the programs that the tests execute.
@@ -56,7 +55,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	code = m.Run()
 	if code == 0 {
-		err = goleak.Find()
+		err = leak.Find()
 	}
 	return code, err
 }

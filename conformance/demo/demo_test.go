@@ -14,10 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/conformance/vm"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/internal/require"
 )
 
@@ -31,7 +30,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	bin = dir
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { remove(); os.Exit(code) }))
+	leak.Main(m, remove)
 }
 
 // nobody is a user with no rights (Debian: nobody; macOS: -2).

@@ -14,10 +14,10 @@ import (
 	"time"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
-	"go.uber.org/goleak"
 
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/conformance/guest"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	bin = dir
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { remove(); os.Exit(code) }))
+	leak.Main(m, remove)
 }
 
 // kept are the files that may outlive the last attachment, as patterns.

@@ -13,15 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/vmnet-cni/vmnet/conformance/vm"
 	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m, nil) }
 
 var guestMAC = net.HardwareAddr{0x02, 0x5e, 0xed, 0, 0, 7}
 

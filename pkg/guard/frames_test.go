@@ -7,13 +7,12 @@ import (
 	"slices"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/pkg/guard"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m, nil) }
 
 var (
 	mine    = net.HardwareAddr{2, 0, 0, 0, 0, 9}

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 )
 
 // The test binary plays three other programs, chosen by the environment: the
@@ -14,7 +14,7 @@ const roleEnv = "SHIM_TEST_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "":
-		goleak.VerifyTestMain(m)
+		leak.Main(m, nil)
 	case "ensure":
 		os.Exit(playCaller())
 	default:

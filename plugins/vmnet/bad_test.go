@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -93,7 +94,7 @@ func testBad(t *testing.T, tt badCase) {
 	}
 	// The fake's side of closed connections goes a moment later.
 	waitFor(t, "file descriptors to be closed", func() bool { return openFDs(t) <= before })
-	if err := goleak.Find(ignore); err != nil {
+	if err := leak.Find(ignore); err != nil {
 		t.Errorf("goroutines are left: %v", err)
 	}
 }

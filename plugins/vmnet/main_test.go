@@ -12,18 +12,17 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	leak.Main(m, func() {
 		if built {
 			if dir, err := bin(); err == nil {
 				_ = os.RemoveAll(dir)
 			}
 		}
-		os.Exit(code)
-	}))
+	})
 }
 
 // An outcome is what a call of the plugin left for the runtime.

@@ -3,10 +3,10 @@ package boltstore_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 )
 
 func TestMain(m *testing.M) {
 	childMain()
-	goleak.VerifyTestMain(m)
+	leak.Main(m, nil)
 }

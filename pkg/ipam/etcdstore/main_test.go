@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 )
 
 // TestMain lets the tests find the etcd that conformance/deps.sh has unpacked,
@@ -19,5 +19,5 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("PATH", path); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m, nil)
 }

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 )
 
 // The test binary plays the shim when roleEnv is set.
@@ -14,5 +14,5 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv(roleEnv); role != "" {
 		os.Exit(playShim(role))
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m, nil)
 }

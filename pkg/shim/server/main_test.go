@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 )
 
 // The test binary plays other programs, chosen by the environment: a shim that can
@@ -14,7 +14,7 @@ const roleEnv = "SERVER_TEST_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "":
-		goleak.VerifyTestMain(m)
+		leak.Main(m, nil)
 	case "serve":
 		os.Exit(playShim())
 	case "client":

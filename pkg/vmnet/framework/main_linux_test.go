@@ -5,7 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/vmnet-cni/vmnet/internal/leak"
 )
 
 func TestMain(m *testing.M) {
@@ -13,5 +13,5 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "relay:", beRelay(how))
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m, nil)
 }

@@ -4,14 +4,13 @@ import (
 	"net/netip"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/netstack"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/vmnettest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m, nil) }
 
 func TestContract(t *testing.T) {
 	subnet := netip.MustParsePrefix("192.168.127.0/24")

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
 
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -92,7 +93,7 @@ func runCase(t *testing.T, h Harness, c testCase) {
 	})
 	t.Cleanup(func() {
 		if !t.Skipped() {
-			goleak.VerifyNone(t, before)
+			leak.None(t, before)
 		}
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), h.Patience)

@@ -5,13 +5,12 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/vmnettest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m, nil) }
 
 func TestHub(t *testing.T) {
 	vmnettest.TestDriver(t, vmnettest.Harness{

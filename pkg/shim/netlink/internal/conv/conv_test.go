@@ -8,13 +8,13 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"go.uber.org/goleak"
 
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/pkg/shim/netlink/internal/bsd"
 	"github.com/vmnet-cni/vmnet/pkg/shim/netlink/internal/conv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m, nil) }
 
 func sa(s string) bsd.Sockaddr { return bsd.IP(netip.MustParseAddr(s), 4) }
 
