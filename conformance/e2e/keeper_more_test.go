@@ -18,7 +18,9 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/conformance/guest"
 	"github.com/vmnet-cni/vmnet/conformance/vm"
 	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
@@ -178,6 +180,49 @@ func freePort(t *testing.T) uint16 {
 	}
 	defer l.Close()
 	return portOf(l)
+}
+
+// linuxTalks boots a Linux guest, and a small guest beside it that pings it.
+func linuxTalks(t *testing.T, m *e2e.Machine, kind string) (linux, beside *types100.Result, p *pinger) {
+	t.Helper()
+	needsVM(t)
+	cfg := vm.Config{Lifetime: time.Hour, Steps: []vm.Step{{Name: "stay", Command: "sleep 7200"}}}
+	if kind == "stream" {
+		r, err := m.Add(soon(t), "linux", "vm://linux")
+		if err != nil {
+			t.Fatal(err)
+		}
+		linux, cfg.StreamPath = r, r.Interfaces[0].SocketPath
+	} else {
+		p, err := m.AddPush(soon(t), "linux")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.File.Close()
+		if linux, cfg.Frame = p.Result, p.File; kind == "tap" {
+			cfg.Frame, cfg.Tap = nil, p.File
+		}
+	}
+	var console bytes.Buffer
+	var err error
+	if cfg.MAC, err = net.ParseMAC(linux.Interfaces[0].Mac); err != nil {
+		t.Fatal(err)
+	}
+	cfg.MTU, cfg.Log = linux.Interfaces[0].Mtu, &console
+	g, err := vm.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	if _, err := g.Await(ctx, "step stay begin"); err != nil {
+		g.Close()
+		t.Fatalf("%v\nthe console:\n%s", err, console.String())
+	}
+	port, beside := push(t, m, "beside")
+	addr, _ := first(t, linux)
+	return linux, beside, ping(newGuest(t, port, beside), "linux", addr.Addr())
 }
 
 // TestKeeperLinux kills the shim while a real Linux guest pings its gateway and

@@ -11,8 +11,9 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
-// OpenPort returns the port of a frame fd, whose type tells its framing. maxFrame
-// is the largest frame in bytes. It owns f, also when it fails.
+// OpenPort returns the port of a frame fd, whose type tells its framing: a socket, or
+// a tap without a header before its frames. maxFrame is the largest frame in bytes.
+// It owns f, also when it fails.
 func OpenPort(f *os.File, maxFrame int) (relay.Port, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -21,6 +22,9 @@ func OpenPort(f *os.File, maxFrame int) (relay.Port, error) {
 	var typ int
 	var serr error
 	err = raw.Control(func(fd uintptr) { typ, serr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE) })
+	if err == nil && errors.Is(serr, unix.ENOTSOCK) {
+		return relay.NewTapPort(f, maxFrame)
+	}
 	if err = errors.Join(err, serr); err != nil {
 		return nil, errors.Join(fmt.Errorf("frame fd: %w", err), f.Close())
 	}

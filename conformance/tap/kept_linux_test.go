@@ -21,7 +21,7 @@ import (
 
 const echoAddr = "198.51.100.2:7"
 
-// TestKept kills the shim under guests and containers of every kind. Those on driver
+// TestKept kills and upgrades the shim under guests and containers of every kind. Those on driver
 // tap keep the connection that they have; those on netstack make another, on the
 // interface that they have.
 func TestKept(t *testing.T) {
@@ -62,18 +62,23 @@ func keep(t *testing.T, m *e2e.Machine, join func(testing.TB, *e2e.Machine) spac
 	conn := s.dial(t, echoAddr)
 	defer func() { conn.Close() }()
 	was := s.link(t)
-	for range 2 {
+	// The second time it is upgraded.
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGHUP} {
 		ask(t, conn)
-		pid := killed(t, m)
+		pid := killed(t, m, signal)
 		if redial {
 			conn.Close()
-			conn = s.dial(t, echoAddr)
 		}
 		eventually(t, "another shim", func() bool {
-			ask(t, conn)
+			if !redial {
+				ask(t, conn)
+			}
 			now, err := m.Client.Status(soon(t))
 			return err == nil && now.PID != pid
 		})
+		if redial {
+			conn = s.dial(t, echoAddr)
+		}
 		a, err := m.Client.Attachment(soon(t), m.Network(), "one", e2e.IfName)
 		if err != nil || a.Problem != "" {
 			t.Fatal(a.Problem, err)
@@ -85,12 +90,12 @@ func keep(t *testing.T, m *e2e.Machine, join func(testing.TB, *e2e.Machine) spac
 	}
 }
 
-// killed kills the shim and returns which process it was.
-func killed(t testing.TB, m *e2e.Machine) (pid int) {
+// killed sends the shim a signal and returns which process it was.
+func killed(t testing.TB, m *e2e.Machine, signal syscall.Signal) (pid int) {
 	t.Helper()
 	st, err := m.Client.Status(soon(t))
 	if err == nil {
-		err = syscall.Kill(st.PID, syscall.SIGKILL)
+		err = syscall.Kill(st.PID, signal)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -137,7 +137,7 @@ func TestKilled(t *testing.T) {
 		}
 		again(t, m, st.PID)
 	}
-	again(t, m, killed(t, m)) // one that meets no request under way
+	again(t, m, killed(t, m, syscall.SIGKILL)) // one that meets no request under way
 	mended(t, m)
 	if _, err := m.Client.GC(soon(t), m.Network(), nil); err != nil {
 		t.Fatal(err)

@@ -60,6 +60,16 @@ type Rate struct {
 	Burst uint64 // bits that may go at once; 0: a quarter of a second's, at least 64 KiB
 }
 
+// A Leaver is a device or a network with parts in the system that work without this
+// process: links, rules. It is an ability that those of some drivers have.
+type Leaver interface {
+	// Leave is Close for when another process goes on at once: what works without
+	// this process stays as it is, for Open with the same name and Start with the
+	// same UUID to take up. What nobody takes up is the Sweeper's. Close after Leave
+	// does nothing, and the other way round.
+	Leave() error
+}
+
 // A Sweeper finds what processes before this one left in the system when they
 // were killed. It is an ability that some drivers have.
 type Sweeper interface {

@@ -299,10 +299,21 @@ func (i *Interface) FileHolder() FileHolder {
 
 // Close stops the interface and waits until it is stopped. Reads, writes and
 // waits under way return ErrClosed, and so do all later ones. It is idempotent.
-func (i *Interface) Close() error {
+func (i *Interface) Close() error { return i.end(i.dev.Close) }
+
+// Leave is Close that leaves in place what works without this process, if the driver
+// has such: see Leaver.
+func (i *Interface) Leave() error {
+	if l, ok := i.dev.(Leaver); ok {
+		return i.end(l.Leave)
+	}
+	return i.Close()
+}
+
+func (i *Interface) end(how func() error) error {
 	i.closeOnce.Do(func() {
 		close(i.closed)
-		err := i.dev.Close()
+		err := how()
 		if i.onClose != nil {
 			err = errors.Join(err, i.onClose())
 		}

@@ -204,7 +204,12 @@ func (s *Server) startInterface(ctx context.Context, a *attachment) error {
 	}
 	a.dev, a.ifc = dev, vmnet.NewInterface(a.rec.Network, dev)
 	ifc := a.ifc
-	a.undo.add("interface", func(context.Context) error { return ifc.Close() })
+	a.undo.add("interface", func(context.Context) error {
+		if s.succeeded() {
+			return ifc.Leave()
+		}
+		return ifc.Close()
+	})
 	// A driver may give another MAC than it was asked for: what it says counts.
 	a.rec.MAC = ifc.MAC().String()
 	if a.rec.Addr6.IsValid() {

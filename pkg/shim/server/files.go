@@ -140,6 +140,14 @@ func (s *Server) outlived() bool {
 	return !s.leaving || s.handing || s.cfg.KeepSocket
 }
 
+// succeeded reports whether another shim goes on at once, which takes up what is left
+// in the system too.
+func (s *Server) succeeded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg.Files != nil && s.leaving && (s.handing || s.cfg.KeepSocket)
+}
+
 // keep has c kept. A store that is full or away is no reason to refuse a guest: it
 // only means that this descriptor does not outlive the shim.
 func (h *holding) keep(suffix string, c syscall.Conn) {

@@ -111,6 +111,9 @@ func (s *Server) leave(ctx context.Context, n *network) error {
 	}
 	s.cfg.Log.WithField("network", n.name).Info("network closed")
 	s.tell(ipam.Key{Network: n.name}, s.uid, shim.EventNetworkGone)
+	if l, ok := closing.Network.(vmnet.Leaver); ok && s.succeeded() {
+		return l.Leave()
+	}
 	return closing.Close()
 }
 

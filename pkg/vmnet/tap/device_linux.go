@@ -52,6 +52,7 @@ var (
 	_ vmnet.Ruler      = (*device)(nil)
 	_ vmnet.FileHolder = (*device)(nil)
 	_ vmnet.Forwarder  = (*device)(nil)
+	_ vmnet.Leaver     = (*device)(nil)
 )
 
 func newDevice(n *network, name string, cfg *vmnet.Config) *device {
@@ -258,14 +259,38 @@ func (d *device) Close() error {
 	return d.closeErr
 }
 
-// unmake takes everything of the device away.
-func (d *device) unmake() error {
+// Leave implements vmnet.Leaver: link and rules stay.
+func (d *device) Leave() error {
+	d.closeOnce.Do(func() { d.closeErr = d.leave() })
+	return d.closeErr
+}
+
+func (d *device) leave() error {
+	file := d.retire()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.answers.close()
+	d.answers = nil
+	err := d.letPorts()
+	closeFile(file)
+	d.net.forget(d)
+	return err
+}
+
+// retire ends the use of the tap and returns its file.
+func (d *device) retire() *os.File {
 	d.io.Lock()
 	d.gone = true
 	file := d.file
 	d.file, d.fd = nil, -1
 	d.io.Unlock()
 	d.events.close()
+	return file
+}
+
+// unmake takes everything of the device away.
+func (d *device) unmake() error {
+	file := d.retire()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	err := errors.Join(d.endForwards(), d.endRules(), d.unplug())

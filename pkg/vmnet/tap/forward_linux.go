@@ -212,6 +212,11 @@ func (d *device) endForwards() error {
 	for _, f := range list {
 		d.endConnections(f)
 	}
+	return errors.Join(err, d.letPorts())
+}
+
+// letPorts closes what keeps the forwarded ports from others. The caller holds mu.
+func (d *device) letPorts() (err error) {
 	for key, s := range d.held {
 		delete(d.held, key)
 		err = errors.Join(err, s.Close())

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -342,6 +343,73 @@ func indexOf(t testing.TB, name string) int {
 		return 0
 	}
 	return l.Attrs().Index
+}
+
+// TestLeave has a process end while another goes on: link, bridge and rules stay as
+// they are, and so does the connection of a container.
+func TestLeave(t *testing.T) {
+	ownns.Needs(t)
+	n, err := newDriver(t).Open(t.Context(), vmnet.NetworkConfig{Name: "n", Subnet: subnet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, plug := plugged(t, n, "192.168.127.2/24")
+	id := uuid.New()
+	d, err := n.Start(t.Context(), vmnet.Config{UUID: id, Tap: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.(vmnet.Ruler).SetRules(t.Context(), vmnet.Rules{Guard: vmnet.Guard{MAC: true}}); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := d.(vmnet.TapHolder).Tap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := func() (is []int) {
+		for _, name := range []string{n.Info().HostInterfaces[0], plug.Info().HostInterfaces[0], d.Info().HostInterfaces[0]} {
+			is = append(is, indexOf(t, name))
+		}
+		return append(is, tables(t))
+	}
+	before := links()
+	for range 2 { // idempotent
+		if err := errors.Join(d.(vmnet.Leaver).Leave(), n.(vmnet.Leaver).Leave(), d.Close(), n.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if now := links(); !slices.Equal(now, before) {
+		t.Errorf("links and tables %v, want %v", now, before)
+	}
+	again := open(t, newDriver(t), vmnet.NetworkConfig{Subnet: subnet})
+	next, err := again.Start(t.Context(), vmnet.Config{UUID: id, Tap: true, Files: map[string]*os.File{"tap": kept}})
+	if err == nil {
+		err = next.(vmnet.Ruler).SetRules(t.Context(), vmnet.Rules{Guard: vmnet.Guard{MAC: true}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := again.Start(t.Context(), vmnet.Config{UUID: plug.Info().UUID})
+	if err == nil {
+		err = back.(vmnet.Plugger).Plug(t.Context(), nil, "eth0")
+	}
+	if now := links(); err != nil || !slices.Equal(now, before) {
+		t.Errorf("taken up as %v, want %v: %v", now, before, err)
+	}
+	s.do(t, func() error { _, err := netlink.LinkByName("eth0"); return err })
+}
+
+func tables(t testing.TB) int {
+	t.Helper()
+	c, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.ListTables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
 }
 
 // TestSweep finds everything that a killed process left, and nothing else.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -61,6 +63,7 @@ type network struct {
 var (
 	_ vmnet.Network = (*network)(nil)
 	_ vmnet.Namer   = (*network)(nil)
+	_ vmnet.Leaver  = (*network)(nil)
 )
 
 func (d *Driver) open(ctx context.Context, info vmnet.NetworkInfo) (*network, error) {
@@ -204,19 +207,30 @@ func (n *network) forget(d *device) {
 
 // Close implements vmnet.Network.
 func (n *network) Close() error {
+	return n.end((*device).Close, n.unmake)
+}
+
+// Leave implements vmnet.Leaver: bridge, addresses and rules stay.
+func (n *network) Leave() error {
+	return n.end((*device).Leave, func() error {
+		err := n.stopDNS()
+		n.driver.state.use(n.driver.names.bridge(n.info.Name), false)
+		return err
+	})
+}
+
+// end ends the devices in one way, and then the network.
+func (n *network) end(device func(*device) error, rest func() error) error {
 	n.closeOnce.Do(func() {
 		n.mu.Lock()
 		n.closed = true
-		var devices []*device
-		for _, d := range n.devices {
-			devices = append(devices, d)
-		}
+		devices := slices.Collect(maps.Values(n.devices))
 		n.mu.Unlock()
 		var errs []error
 		for _, d := range devices {
-			errs = append(errs, d.Close())
+			errs = append(errs, device(d))
 		}
-		n.closeErr = errors.Join(append(errs, n.unmake())...)
+		n.closeErr = errors.Join(append(errs, rest())...)
 	})
 	return n.closeErr
 }
