@@ -69,7 +69,7 @@ func TestEyes(t *testing.T) {
 	w := newWorld(t)
 	w.attached(t)
 	status, out, errs := w.run("stats", "--interval", "100ms", "--count", "2")
-	if status != 0 || strings.Count(out, "NETWORK") != 2 || !strings.Contains(out, "n        c1") {
+	if status != 0 || strings.Count(out, "NETWORK") != 2 || !strings.Contains(out, "QUEUED") || !strings.Contains(out, "n        c1") {
 		t.Errorf("stats: %d %s\n%s", status, errs, out)
 	}
 	status, out, errs = w.run("stats", "--interval", "100ms", "--count", "1", "-o", "json")

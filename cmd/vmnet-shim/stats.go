@@ -29,10 +29,11 @@ func newStats() *cobra.Command {
 	var f statsFlags
 	cmd := &cobra.Command{
 		Use:   "stats",
-		Short: "Show rates, drops and guests, live",
+		Short: "Show rates, queues, drops and guests, live",
 		Long: `Show a line for each attachment: whether a guest is there, frames and bits per
-second in both directions, and what was dropped since the last time and why. On a
-terminal the table is drawn anew every interval, until SIGINT or SIGTERM.`,
+second in both directions, bytes that wait, and what was dropped since the last time
+and why; < is from the guest, > to the guest. On a terminal the table is drawn anew
+every interval, until SIGINT or SIGTERM.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -117,6 +118,7 @@ type rate struct {
 	FramesPerSecond float64           `json:"framesPerSecond"`
 	BitsPerSecond   float64           `json:"bitsPerSecond"`
 	Drops           map[string]uint64 `json:"drops,omitempty"` // since the last look, by reason
+	QueuedBytes     uint64            `json:"queuedBytes"`     // at this look
 }
 
 // rates compares two looks. What began between them is compared with zero; counters
@@ -150,6 +152,7 @@ func rateOf(o, n shim.Direction, seconds float64) rate {
 	r := rate{
 		FramesPerSecond: float64(n.Frames-o.Frames) / seconds,
 		BitsPerSecond:   float64(n.Bytes-o.Bytes) * 8 / seconds,
+		QueuedBytes:     n.QueuedBytes,
 	}
 	for reason, count := range n.Drops {
 		if d := count - o.Drops[reason]; d > 0 && count >= o.Drops[reason] {
@@ -167,12 +170,12 @@ func (f *statsFlags) print(w io.Writer, list []attachmentRate) error {
 		fmt.Fprint(w, "\x1b[H\x1b[J") // to the upper left corner, and erase below (ECMA-48)
 	}
 	return f.out.print(w, list, func(t *table) {
-		t.row("NETWORK", "CONTAINER", "IFNAME", "GUEST", "FROM GUEST", "", "TO GUEST", "", "DROPS")
+		t.row("NETWORK", "CONTAINER", "IFNAME", "GUEST", "FROM GUEST", "", "TO GUEST", "", "QUEUED", "DROPS")
 		for _, r := range list {
 			t.row(r.Network, r.ContainerID, r.IfName, r.Guest,
 				human(r.FromGuest.FramesPerSecond)+" f/s", human(r.FromGuest.BitsPerSecond)+"bit/s",
 				human(r.ToGuest.FramesPerSecond)+" f/s", human(r.ToGuest.BitsPerSecond)+"bit/s",
-				dropText(r))
+				queuedText(r), dropText(r))
 		}
 	})
 }
@@ -186,6 +189,18 @@ func human(v float64) string {
 		v /= 1000
 	}
 	return strconv.FormatFloat(v, 'f', 0, 64) + " T"
+}
+
+// queuedText is how much waits in both directions, or nothing.
+func queuedText(r attachmentRate) string {
+	var words []string
+	if n := r.FromGuest.QueuedBytes; n > 0 {
+		words = append(words, "<"+human(float64(n))+"B")
+	}
+	if n := r.ToGuest.QueuedBytes; n > 0 {
+		words = append(words, ">"+human(float64(n))+"B")
+	}
+	return strings.Join(words, " ")
 }
 
 // dropText lists drops, both directions together.

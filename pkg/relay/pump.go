@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"net"
+	"sync/atomic"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
@@ -16,6 +17,7 @@ type downward struct {
 	sizes       []int    // for sink
 	limit       *bucket  // nil: none, and what follows is not used
 	queue       queue
+	queued      atomic.Int64 // bytes in queue, for those who only look
 }
 
 func (d *downward) init(info vmnet.Info) {

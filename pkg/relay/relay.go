@@ -163,6 +163,22 @@ func (r *Relay) Stats() Stats {
 	}
 }
 
+// Queued returns how many bytes wait now on their way from the guest and to it, as
+// far as driver and system tell. It costs two system calls, and takes no
+// lock that frames take.
+func (r *Relay) Queued() (fromGuest, toGuest int) {
+	toGuest = r.ifc.Queued() + int(r.down.queued.Load())
+	p := r.peer.Load()
+	if p == nil {
+		return 0, toGuest
+	}
+	if q, ok := p.link.(queuer); ok {
+		in, out := q.queued()
+		return in, toGuest + out
+	}
+	return 0, toGuest
+}
+
 // Ended reports whether the relay moves no frames any more: after Close, or since
 // its interface was found closed.
 func (r *Relay) Ended() bool { return r.closing.Load() }

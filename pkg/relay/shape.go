@@ -61,6 +61,7 @@ func (r *Relay) pumpLimited() {
 		if p == nil {
 			r.toGuest.drops.add(ReasonNoPeer, q.count)
 			*q = queue{}
+			r.down.queued.Store(0)
 			if !r.discard() {
 				return
 			}
@@ -72,6 +73,7 @@ func (r *Relay) pumpLimited() {
 			return
 		}
 		sendWaiting(q, r.down.limit, func(frames [][]byte) { r.deliver(p, frames) })
+		r.down.queued.Store(int64(q.bytes))
 		if q.count > 0 {
 			time.Sleep(limitPause)
 		} else if dry {

@@ -204,6 +204,11 @@ type Direction struct {
 	Bytes  uint64 `json:"bytes"`
 	// Drops counts frames that were dropped, by reason; zeros are left out.
 	Drops map[string]uint64 `json:"drops,omitempty"`
+	// QueuedBytes is how much waits at this moment, as far as driver and system tell:
+	// from the guest what its socket holds, on Linux of datagrams the first alone; to
+	// the guest what waits in driver netstack, for the rate and, on Linux, in the
+	// socket, with what the kernel adds to each frame.
+	QueuedBytes uint64 `json:"queuedBytes"`
 }
 
 // Network is what the shim tells of a network.

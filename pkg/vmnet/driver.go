@@ -278,6 +278,14 @@ type Router struct {
 	Addr6 netip.Addr
 }
 
+// A Queuer keeps frames for its guest until they are read. It is an ability that the
+// devices of some drivers have: those of the others wait in the system.
+type Queuer interface {
+	// Queued returns how many bytes of frames wait for ReadBatch now. It takes no
+	// lock that frames take.
+	Queued() int
+}
+
 // Cooperative is an ability of a Device that leaves work on what WriteBatch was
 // given to goroutines which it wakes. Its writer should wait for more in Go's
 // poller: a thread that blocks in the kernel keeps those goroutines from its

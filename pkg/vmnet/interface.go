@@ -297,6 +297,15 @@ func (i *Interface) FileHolder() FileHolder {
 	return f
 }
 
+// Queued returns how many bytes of frames wait to be read, as far as the driver
+// tells (Queuer), else 0.
+func (i *Interface) Queued() int {
+	if q, ok := i.dev.(Queuer); ok {
+		return q.Queued()
+	}
+	return 0
+}
+
 // Close stops the interface and waits until it is stopped. Reads, writes and
 // waits under way return ErrClosed, and so do all later ones. It is idempotent.
 func (i *Interface) Close() error { return i.end(i.dev.Close) }

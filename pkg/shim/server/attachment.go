@@ -78,9 +78,18 @@ func (s *Server) view(a *attachment) shim.Attachment {
 		if r.Plugged != 0 {
 			v.Peer = shim.Peer{Connected: true, Via: shim.ViaNetNS}
 		}
-		v.Counters = shim.Counters{FromGuest: shim.Direction(st.FromGuest), ToGuest: shim.Direction(st.ToGuest), Answered: st.Answered}
+		v.Counters = countersOf(a.relay, st)
 	}
 	return v
+}
+
+// countersOf are the counters, with what waits now.
+func countersOf(r *relay.Relay, st relay.Stats) shim.Counters {
+	direction := func(d relay.Direction, queued int) shim.Direction {
+		return shim.Direction{Frames: d.Frames, Bytes: d.Bytes, Drops: d.Drops, QueuedBytes: uint64(max(queued, 0))}
+	}
+	from, to := r.Queued()
+	return shim.Counters{FromGuest: direction(st.FromGuest, from), ToGuest: direction(st.ToGuest, to), Answered: st.Answered}
 }
 
 // askEvery is how often, at most, a guest is sent a frame to see whether it is

@@ -21,6 +21,7 @@ var (
 	descFrames       = prometheus.NewDesc("vmnet_frames_total", "Frames moved.", append(attachmentLabels, "direction"), nil)
 	descBytes        = prometheus.NewDesc("vmnet_bytes_total", "Bytes moved.", append(attachmentLabels, "direction"), nil)
 	descDrops        = prometheus.NewDesc("vmnet_drops_total", "Frames dropped.", append(attachmentLabels, "direction", "reason"), nil)
+	descQueued       = prometheus.NewDesc("vmnet_queued_bytes", "Bytes that wait.", append(attachmentLabels, "direction"), nil)
 	descAnswered     = prometheus.NewDesc("vmnet_answered_total", "Frames answered by the shim itself.", attachmentLabels, nil)
 	descRefused      = prometheus.NewDesc("vmnet_refused_connections_total", "Connections closed because a guest was there.", attachmentLabels, nil)
 	descLeases       = prometheus.NewDesc("vmnet_network_leases", "Addresses that are held.", []string{"network"}, nil)
@@ -58,7 +59,7 @@ type collector struct {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descAttachments, descNetworks, descBroken, descUp, descFrames, descBytes, descDrops, descAnswered, descRefused, descLeases, descFree, descBuild} {
+	for _, d := range []*prometheus.Desc{descAttachments, descNetworks, descBroken, descUp, descFrames, descBytes, descDrops, descQueued, descAnswered, descRefused, descLeases, descFree, descBuild} {
 		ch <- d
 	}
 }
@@ -93,13 +94,16 @@ func collectOne(ch chan<- prometheus.Metric, a *attachment) {
 	st := a.relay.Stats()
 	counter(ch, descAnswered, st.Answered, labels...)
 	counter(ch, descRefused, st.Refused, labels...)
+	from, to := a.relay.Queued()
 	for _, d := range []struct {
-		name string
+		name   string
+		queued int
 		relay.Direction
-	}{{"from_guest", st.FromGuest}, {"to_guest", st.ToGuest}} {
+	}{{"from_guest", from, st.FromGuest}, {"to_guest", to, st.ToGuest}} {
 		labels := append(labels, d.name)
 		counter(ch, descFrames, d.Frames, labels...)
 		counter(ch, descBytes, d.Bytes, labels...)
+		gauge(ch, descQueued, float64(d.queued), labels...)
 		for reason, n := range d.Drops {
 			counter(ch, descDrops, n, append(labels, reason)...)
 		}

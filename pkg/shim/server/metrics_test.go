@@ -31,6 +31,7 @@ func TestMetrics(t *testing.T) {
 		`vmnet_answered_total{container_id="c",ifname="eth0",network="n"} 1`,
 		`vmnet_frames_total{container_id="c",direction="from_guest",ifname="eth0",network="n"} `,
 		`vmnet_bytes_total{container_id="c",direction="to_guest",ifname="eth0",network="n"} `,
+		`vmnet_queued_bytes{container_id="c",direction="to_guest",ifname="eth0",network="n"} 0`,
 		`vmnet_drops_total{container_id="c",direction="from_guest",ifname="eth0",network="n",reason="runt"} 1`,
 	}
 	eventually(t, func() bool {

@@ -79,6 +79,9 @@ func (d *device) WriteBatch(frames [][]byte) (int, error) {
 	return len(frames), err
 }
 
+// Queued implements vmnet.Queuer.
+func (d *device) Queued() int { return int(d.port.queue.depth.Load()) }
+
 // Cooperative implements vmnet.Cooperative: the stack's goroutines do TCP.
 func (d *device) Cooperative() {}
 

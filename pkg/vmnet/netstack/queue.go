@@ -1,6 +1,9 @@
 package netstack
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // classSizes are the capacities of pooled frame buffers in bytes: pure ACKs and
 // ARP, frames of MTU 1500, jumbo frames, and the largest there are (vmnet.MaxMTU
@@ -48,6 +51,8 @@ func (p *framePool) copyOf(b []byte) *frame {
 // A queue holds the frames waiting at one port, bounded in frames and bytes.
 // Several goroutines push, one pops. Its lock is this port's own.
 type queue struct {
+	depth atomic.Int64 // bytes, for those who only look
+
 	mu       sync.Mutex // guards all following fields
 	ring     []*frame
 	head     int // index of the oldest
@@ -84,6 +89,7 @@ func (q *queue) push(frames []*frame) (taken int, closed bool) {
 		q.bytes += f.n
 		taken++
 	}
+	q.depth.Store(int64(q.bytes))
 	return taken, false
 }
 
@@ -102,6 +108,7 @@ func (q *queue) pop(dst []*frame) int {
 		}
 	}
 	q.count -= n
+	q.depth.Store(int64(q.bytes))
 	return n
 }
 
@@ -124,4 +131,5 @@ func (q *queue) close(pool *framePool) {
 		}
 	}
 	q.bytes = 0
+	q.depth.Store(0)
 }

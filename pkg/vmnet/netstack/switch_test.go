@@ -189,8 +189,14 @@ func TestSlowGuest(t *testing.T) {
 		send(t, a, rawFrame(quick.Info().MAC, a.Info().MAC, byte(i), 1514))
 		expectMarks(t, "the quick guest", quick, byte(i))
 	}
+	if q, ok := slow.(vmnet.Queuer); !ok || q.Queued() != frames*1514 {
+		t.Errorf("%v tells what waits: %t", slow, ok)
+	}
 	if got := drain(t, slow); len(got) != frames || got[0] != 0 || got[frames-1] != frames-1 {
 		t.Errorf("the slow guest has %d frames, want its first %d", len(got), frames)
+	}
+	if n := slow.(vmnet.Queuer).Queued(); n != 0 {
+		t.Errorf("%d bytes wait after all were read", n)
 	}
 	if d := n.Stats().Drops["queue-full"]; d != 3*frames {
 		t.Errorf("queue-full counted %d times, want %d", d, 3*frames)
