@@ -185,7 +185,7 @@ func freePort(t *testing.T) uint16 {
 // linuxTalks boots a Linux guest, and a small guest beside it that pings it.
 func linuxTalks(t *testing.T, m *e2e.Machine, kind string) (linux, beside *types100.Result, p *pinger) {
 	t.Helper()
-	needsVM(t)
+	vmtest.Need(t)
 	cfg := vm.Config{Lifetime: time.Hour, Steps: []vm.Step{{Name: "stay", Command: "sleep 7200"}}}
 	if kind == "stream" {
 		r, err := m.Add(soon(t), "linux", "vm://linux")
