@@ -6,6 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOLANGCI_VERSION := v2.15.0
 ACTIONLINT_VERSION := v1.7.12
+GORELEASER_VERSION := v2.12.7
 FUZZTIME ?= 60s
 BENCHTIME ?= 1s
 
@@ -104,9 +105,26 @@ sign: build ## macOS: sign bin/ with the entitlement that vmnet.framework asks f
 	@test "$$(uname -s)" = Darwin || { echo "make sign: codesign is part of macOS; nothing to sign here" >&2; exit 1; }
 	codesign -f -s - --entitlements packaging/macos/entitlements.plist $(BIN)/vmnet-shim
 
-release: ## archives, Debian packages, Homebrew formula, SBOMs and checksums in dist/; offline, the same bytes each time
-	@rm -rf dist
-	$(GO) run ./packaging/release -version $(VERSION) -epoch $$(git log -1 --format=%ct) $(RELEASEFLAGS)
+# GoReleaser knows no commit where git names no remote, so it is told one. Its first
+# build takes minutes.
+release: $(BIN)/goreleaser ## archives, Debian packages, Homebrew formula, SBOMs and checksums in dist/; offline, the same bytes each time
+	GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0=https://github.com/vmnet-cni/vmnet \
+	  $(BIN)/goreleaser release --snapshot --clean --skip=publish
+
+# What GoReleaser takes from here besides the programs (.goreleaser.yaml, before.hooks).
+release-files:
+	rm -rf $(BIN)/release
+	@mkdir -p $(BIN)/release
+	$(GO) build -trimpath -buildvcs=false -o $(BIN)/release/sbom ./packaging/sbom
+	$(GO) run -trimpath -buildvcs=false -tags gendocs -ldflags '-X main.version=$(RELEASE_VERSION)' ./cmd/vmnet-shim gendocs $(BIN)/release
+	gzip -9 -n -k $(BIN)/release/man/*.1
+	gzip -9 -n -c CHANGELOG.md >$(BIN)/release/changelog.gz
+
+$(BIN)/goreleaser: Makefile
+	@mkdir -p $(BIN)
+	@echo "make: building GoReleaser $(GORELEASER_VERSION); the first time that takes some minutes"
+	GOBIN=$(abspath $(BIN)) $(GO) install github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION)
+	@touch $@
 
 clean: ## remove what the targets built
 	rm -rf $(BIN) dist

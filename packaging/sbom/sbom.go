@@ -5,12 +5,16 @@ import (
 	"debug/buildinfo"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 )
+
+// release is the ID of what the document describes.
+const release = "SPDXRef-vmnet"
 
 // spdx is a document of SPDX 2.3, as far as it is used here.
 type spdx struct {
@@ -54,17 +58,26 @@ type relationship struct {
 	Related string `json:"relatedSpdxElement"`
 }
 
-// sbom lists what the linker put into the programs: what they say themselves
-// ("go version -m"), so nothing more and nothing less.
-func (r *release) sbom(archive string, b binaries) ([]byte, error) {
+// newDocument describes the release in an archive of that name and checksum.
+func newDocument(archive, version string, sum [sha256.Size]byte, date time.Time) *spdx {
+	hexSum := hex.EncodeToString(sum[:])
+	return &spdx{
+		SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", ID: "SPDXRef-DOCUMENT", Name: archive,
+		DocumentNamespace: fmt.Sprintf("https://github.com/vmnet-cni/vmnet/spdx/%s/%s", archive, hexSum),
+		CreationInfo:      map[string]any{"created": date.UTC().Format("2006-01-02T15:04:05Z"), "creators": []string{"Tool: vmnet-sbom"}},
+		Packages: []spdxPackage{{
+			ID: release, Name: "vmnet", VersionInfo: version, DownloadLocation: "https://github.com/vmnet-cni/vmnet", LicenseConcluded: "Apache-2.0", LicenseDeclared: "Apache-2.0",
+			CopyrightText: "NOASSERTION", Checksums: []checksum{{"SHA256", hexSum}},
+		}},
+		Relationships: []relationship{{"SPDXRef-DOCUMENT", "DESCRIBES", release}},
+	}
+}
+
+// modules adds what the programs are made of, each module once, sorted.
+func (d *spdx) modules(programs []*buildinfo.BuildInfo) {
 	modules := map[string]*debug.Module{}
-	goVersion := ""
-	for _, path := range []string{b.shim, b.plugin} {
-		info, err := buildinfo.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		goVersion = info.GoVersion
+	for _, info := range programs {
+		modules["stdlib"] = &debug.Module{Path: "stdlib", Version: strings.TrimPrefix(info.GoVersion, "go")}
 		for _, m := range info.Deps {
 			if m.Replace != nil {
 				m = m.Replace
@@ -72,27 +85,9 @@ func (r *release) sbom(archive string, b binaries) ([]byte, error) {
 			modules[m.Path] = m
 		}
 	}
-	main := spdxPackage{
-		ID: "SPDXRef-vmnet", Name: "vmnet", VersionInfo: r.version, DownloadLocation: "https://github.com/vmnet-cni/vmnet", LicenseConcluded: "Apache-2.0", LicenseDeclared: "Apache-2.0",
-		CopyrightText: "NOASSERTION", Checksums: []checksum{{"SHA256", r.sums[archive]}},
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		d.add(release, modules[name])
 	}
-	doc := spdx{
-		SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", ID: "SPDXRef-DOCUMENT", Name: archive,
-		DocumentNamespace: fmt.Sprintf("https://github.com/vmnet-cni/vmnet/spdx/%s/%x", archive, sha256.Sum256([]byte(r.sums[archive]))),
-		CreationInfo:      map[string]any{"created": r.date.Format("2006-01-02T15:04:05Z"), "creators": []string{"Tool: vmnet-release"}},
-		Packages:          []spdxPackage{main},
-		Relationships:     []relationship{{"SPDXRef-DOCUMENT", "DESCRIBES", main.ID}},
-	}
-	doc.add(main.ID, &debug.Module{Path: "stdlib", Version: strings.TrimPrefix(goVersion, "go")})
-	names := make([]string, 0, len(modules))
-	for name := range modules {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		doc.add(main.ID, modules[name])
-	}
-	return json.MarshalIndent(doc, "", " ")
 }
 
 // add adds a module on which the package of, by its ID, depends.
