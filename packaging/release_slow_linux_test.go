@@ -1,4 +1,4 @@
-package main
+package packaging_test
 
 import (
 	"fmt"
@@ -14,8 +14,8 @@ import (
 	"github.com/vmnet-cni/vmnet/internal/require"
 )
 
-// slowEnv has the slow tests of releases run: "1". They build everything, and the
-// second one downloads a small Debian.
+// slowEnv has the slow tests of releases run: "1". They have GoReleaser make all of
+// it, and the second one downloads a small Debian.
 const slowEnv = "VMNET_TEST_RELEASE"
 
 // baseEnv names a directory that debootstrap made already.
@@ -26,33 +26,35 @@ func slow(t *testing.T) {
 	if os.Getenv(slowEnv) == "" {
 		t.Skip("slow: set " + slowEnv + "=1")
 	}
-	t.Chdir("../..")
+	t.Chdir("..")
 }
 
-// TestReproducible makes a release twice, the second time with an empty build cache
-// where VMNET_TEST_RELEASE is "cold".
+// TestReproducible makes a release twice, the second time without a network and with
+// an empty build cache where VMNET_TEST_RELEASE is "cold".
 func TestReproducible(t *testing.T) {
 	slow(t)
-	var sums [2]string
-	for i := range sums {
-		if i == 1 && os.Getenv(slowEnv) == "cold" {
-			t.Setenv("GOCACHE", t.TempDir())
-		}
-		out := t.TempDir()
-		must(t, run([]string{"-version", "v1.2.3", "-epoch", "1000000000", "-out", out}))
-		data, err := os.ReadFile(filepath.Join(out, "checksums.txt"))
-		must(t, err)
-		sums[i] = string(data)
-		check := exec.CommandContext(t.Context(), "sha256sum", "-c", "checksums.txt")
-		check.Dir = out
-		if msg, err := check.CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, msg)
-		}
+	command(t, "make", "release")
+	sums := checksums(t)
+	if os.Getenv(slowEnv) == "cold" {
+		t.Setenv("GOCACHE", t.TempDir())
 	}
-	if sums[0] != sums[1] {
-		t.Errorf("two releases differ:\n%s\n%s", sums[0], sums[1])
+	t.Setenv("GOPROXY", "off")
+	again := []string{"make", "release"}
+	if os.Geteuid() == 0 {
+		again = []string{"unshare", "--net", "make", "release"}
 	}
-	t.Logf("\n%s", sums[0])
+	command(t, again[0], again[1:]...)
+	if again := checksums(t); again != sums {
+		t.Errorf("two releases differ:\n%s\n%s", sums, again)
+	}
+	t.Logf("\n%s", sums)
+}
+
+// checksums returns the checksums of dist, which are right, and the formula's.
+func checksums(t *testing.T) string {
+	t.Helper()
+	const sum = "cd dist && sha256sum --quiet -c checksums.txt && cat checksums.txt && sha256sum homebrew/vmnet.rb"
+	return command(t, "sh", "-ec", sum)
 }
 
 // TestDebianLife installs the package in a small Debian of its own, runs the demo
@@ -60,19 +62,24 @@ func TestReproducible(t *testing.T) {
 func TestDebianLife(t *testing.T) {
 	slow(t)
 	require.Root(t)
-	root, out := filepath.Join(t.TempDir(), "root"), t.TempDir()
+	root := filepath.Join(t.TempDir(), "root")
 	if base := os.Getenv(baseEnv); base != "" {
 		command(t, "cp", "-a", base, root)
 	} else {
 		command(t, require.Tool(t, "debootstrap"), "--variant=minbase", "bookworm", root)
 	}
-	must(t, run([]string{"-version", "v1.2.3", "-out", out, "-only", "linux_" + runtime.GOARCH}))
+	command(t, "make", "release")
+	debs, err := filepath.Glob("dist/vmnet_*_linux_" + runtime.GOARCH + ".deb")
+	if err != nil || len(debs) != 1 {
+		t.Fatalf("packages: %q, %v", debs, err)
+	}
+	version := "v" + strings.TrimSuffix(strings.TrimPrefix(filepath.Base(debs[0]), "vmnet_"), "_linux_"+runtime.GOARCH+".deb")
 	demo := filepath.Join(root, "tmp/demo")
 	must(t, os.MkdirAll(demo+"/bin", 0o755))
 	t.Setenv("CGO_ENABLED", "0")
 	command(t, "go", "build", "-o", demo+"/vmnet-demo", "./conformance/demo")
 	command(t, "cp", "-r", "examples/net.d", demo)
-	command(t, "cp", filepath.Join(out, "vmnet_1.2.3_"+runtime.GOARCH+".deb"), demo+"/vmnet.deb")
+	command(t, "cp", debs[0], demo+"/vmnet.deb")
 	must(t, os.Symlink("/usr/lib/cni/vmnet", demo+"/bin/vmnet"))
 	must(t, os.Symlink("/usr/bin/vmnet-shim", demo+"/bin/vmnet-shim"))
 	before := files(t, root)
@@ -83,8 +90,8 @@ func TestDebianLife(t *testing.T) {
 	}
 	inside("dpkg -i /tmp/demo/vmnet.deb")
 	for script, want := range map[string]string{
-		"vmnet-shim version":                                                   "vmnet-shim v1.2.3 ",
-		"/opt/cni/bin/vmnet version":                                           "vmnet v1.2.3",
+		"vmnet-shim version":                                                   "vmnet-shim " + version + " ",
+		"/opt/cni/bin/vmnet version":                                           "vmnet " + version,
 		"vmnet-shim doctor || true":                                            "0 wrong",
 		"cd /tmp/demo && ./vmnet-demo -bin bin -net-dir net.d":                 "nothing is left",
 		"cd /tmp/demo && /opt/cni/bin/vmnet validate net.d/10-shared.conflist": "good",
@@ -100,6 +107,13 @@ func TestDebianLife(t *testing.T) {
 				t.Errorf("left: %s", f)
 			}
 		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
