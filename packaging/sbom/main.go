@@ -20,6 +20,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -72,7 +73,8 @@ func read(archive []byte) ([]*buildinfo.BuildInfo, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		if name := path.Base(h.Name); h.Typeflag != tar.TypeReg || name != "vmnet" && name != "vmnet-shim" {
+		// packaging/sudoers has a vmnet-shim too.
+		if name := path.Base(h.Name); h.Typeflag != tar.TypeReg || strings.Count(h.Name, "/") != 1 || name != "vmnet" && name != "vmnet-shim" {
 			continue
 		}
 		data, err := io.ReadAll(r)
