@@ -45,7 +45,7 @@ var unrun = []unrunnable{
 	{"README.md", "make build", "the programs are built by this test", ""},
 	{"conformance/cni/README.md", "go run ", proxy, "conformance/cni TestVMNet"},
 	{"docs/install.md", "make build", "the programs are built by this test", ""},
-	{"docs/install.md", "sudo ", host, "packaging/release TestDebianLife"},
+	{"docs/install.md", "sudo ", host, "packaging TestDebianLife"},
 	{"docs/install.md", "brew ", other, ""},
 	{"docs/macos.md", "make build sign", mac, ""},
 	{"docs/macos.md", "go test -exec packaging/macos/run-signed", mac, ""},
