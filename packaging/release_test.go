@@ -199,7 +199,10 @@ func TestReleaseNames(t *testing.T) {
 		if name = plain.Replace(name); !strings.Contains(page, "`"+strings.Replace(name, "_OS_ARCH.deb", "_linux_ARCH.deb", 1)+"`") {
 			t.Errorf("docs/install.md does not name %s", name)
 		}
-		if !strings.Contains(workflow, "*"+filepath.Ext(name)) && !strings.Contains(workflow, name) {
+		if _, ext, ok := strings.Cut(name, "_ARCH"); ok {
+			name = "*" + ext
+		}
+		if !strings.Contains(workflow, "/"+name+" ") {
 			t.Errorf("the workflow does not publish %s", name)
 		}
 	}
