@@ -133,7 +133,7 @@ func (c *Client) call(ctx context.Context, op, method, path string, in, out any)
 	var body []byte
 	if in != nil {
 		var err error
-		if body, err = json.Marshal(in); err != nil {
+		if body, err = requestBody(in); err != nil {
 			return &Error{Code: CodeInvalid, Message: op + ": " + err.Error()}
 		}
 	}
@@ -191,7 +191,7 @@ func decodeAnswer(resp *response, out any) error {
 	if out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(data, out); err != nil {
+	if err := readAnswer(data, out); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
 	return nil

@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ func add(c *call) (out output, err error) {
 	}
 	defer client.Close()
 
+	c.guarded() // nothing has been made so far
 	l, err := c.ipamAdd(&want)
 	if err != nil {
 		return out, err
@@ -113,7 +115,7 @@ func (c *call) ensure(spawn bool) (*shim.Client, error) {
 func (c *call) attach(client *shim.Client, want wanted, l *lease, where place) (shim.Attachment, error) {
 	start := time.Now()
 	req := shim.AttachRequest{
-		RequestID: rand.Text(),
+		RequestID: strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36), // unlike others, no secret
 		Network:   c.conf.Spec,
 		Frames:    c.conf.Frames,
 		MAC:       want.MAC,

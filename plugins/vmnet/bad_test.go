@@ -390,7 +390,7 @@ func TestUnwritableStdout(t *testing.T) {
 	emptyDirs(t)
 	fake := newFakeShim(t)
 	environ := []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=vm1", "CNI_IFNAME=eth0", "CNI_NETNS=vm1"}
-	code := run(t.Context(), environ, strings.NewReader(conf(t, fake.path, nil)), brokenPipe{}, io.Discard)
+	code := runIn(t.Context(), environ, strings.NewReader(conf(t, fake.path, nil)), brokenPipe{}, io.Discard)
 	if code == 0 || fake.count() != 0 {
 		t.Errorf("exit code %d, %d attachments: want an error and none", code, fake.count())
 	}

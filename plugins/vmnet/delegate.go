@@ -81,6 +81,9 @@ func (d *delegate) once(ctx context.Context, command string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, d.path)
 	cmd.Env = append(d.environ[:len(d.environ):len(d.environ)], "CNI_COMMAND="+command) // the last one counts
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(d.stdin), stdout, d.stderr
+	if f, ok := d.stderr.(unsignaled); ok {
+		cmd.Stderr = f.File // itself, and no pipe to it
+	}
 	cmd.WaitDelay = delegateGrace
 	if d.lock != nil {
 		cmd.ExtraFiles = []*os.File{d.lock}

@@ -32,6 +32,11 @@ type outcome struct {
 	stderr string
 }
 
+// runIn runs a verb with the surroundings given.
+func runIn(ctx context.Context, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return (&call{ctx: ctx, environ: environ, guarded: func() {}}).run(stdin, stdout, stderr)
+}
+
 // runVerb runs a verb in this process. Variables of env with the value "-" are not
 // set.
 func runVerb(t testing.TB, verb string, env map[string]string, stdin io.Reader) outcome {
@@ -46,7 +51,7 @@ func runVerb(t testing.TB, verb string, env map[string]string, stdin io.Reader) 
 	var stdout, stderr bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	code := run(ctx, environ, stdin, &stdout, &stderr)
+	code := runIn(ctx, environ, stdin, &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding"
 	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/vmnet-cni/vmnet/internal/plainjson"
 )
 
 // An object is a JSON object whose keys are taken one after the other. What is
@@ -53,6 +56,9 @@ func openObject(path string, raw json.RawMessage) *object {
 	if len(raw) == 0 {
 		return o
 	}
+	if o.keys = members(raw); o.keys != nil {
+		return o
+	}
 	if err := json.Unmarshal(raw, &o.keys); err != nil {
 		o.fail(badValue(path, raw, "an object"))
 	}
@@ -65,11 +71,58 @@ func (o *object) take(key string, dst any, want string) bool {
 	if raw == nil || string(raw) == "null" {
 		return false
 	}
+	if takePlain(raw, dst) {
+		return true
+	}
 	if err := json.Unmarshal(raw, dst); err != nil {
 		o.fail(badValue(o.path+key, raw, "%s", want))
 		return false
 	}
 	return true
+}
+
+// members returns the members of the object raw, or nil when it is none, or not
+// plain: then encoding/json says what it is. The last one of several with one key
+// counts.
+func members(raw []byte) map[string]json.RawMessage {
+	v, ok := plainjson.Parse(raw)
+	keys := map[string]json.RawMessage{}
+	ok = ok && v.Members(func(key string, v plainjson.Value) bool {
+		keys[key] = json.RawMessage(v)
+		return true
+	})
+	if !ok {
+		return nil
+	}
+	return keys
+}
+
+// takePlain decodes raw into dst, if both are of usual kinds and fit.
+func takePlain(raw json.RawMessage, dst any) bool {
+	v, ok := plainjson.Parse(raw)
+	if !ok {
+		return false
+	}
+	switch dst := dst.(type) {
+	case *string:
+		return v.Text(dst)
+	case *bool:
+		return v.Bool(dst)
+	case *int:
+		return v.Int(dst)
+	case *[]string:
+		return v.Texts(dst)
+	case *map[string]bool:
+		return v.Members(func(key string, v plainjson.Value) bool {
+			var b bool
+			ok := v.Bool(&b)
+			(*dst)[key] = b
+			return ok
+		})
+	case encoding.TextUnmarshaler:
+		return v.Into(dst)
+	}
+	return false
 }
 
 // raw takes the value of key as it is; nil when there is none.

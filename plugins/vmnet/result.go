@@ -152,13 +152,3 @@ func ipNet(p netip.Prefix, network bool) net.IPNet {
 
 // ipOf converts a; the zero Addr becomes nil, which JSON leaves out.
 func ipOf(a netip.Addr) net.IP { return a.AsSlice() }
-
-// encodeResult returns res as JSON of the version said. Every version that the
-// plugin takes can be converted to; a result may lose mtu and socketPath.
-func encodeResult(res *types100.Result, said string) ([]byte, error) {
-	v, err := res.GetAsVersion(said)
-	if err != nil {
-		return nil, errorf(codeVersion, "result: convert to cniVersion %s: %w", said, err)
-	}
-	return json.MarshalIndent(v, "", "  ")
-}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	cniversion "github.com/containernetworking/cni/pkg/version"
+
+	"github.com/vmnet-cni/vmnet/internal/plainjson"
 )
 
 // supported are the versions of the specification that this plugin speaks:
@@ -61,6 +63,7 @@ type call struct {
 	environ []string // of the process
 	stdin   []byte   // all of it
 	log     *verbLog
+	guarded func() // returns as soon as a signal no longer ends the process
 }
 
 // getenv returns a variable of environ; the first one counts, as in package os.
@@ -73,9 +76,9 @@ func (c *call) getenv(name string) string {
 	return ""
 }
 
-// run is main with its surroundings as arguments. It returns the exit code.
-func run(ctx context.Context, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &call{ctx: ctx, environ: environ}
+// run runs the verb that environ names, with its surroundings as arguments. It
+// returns the exit code.
+func (c *call) run(stdin io.Reader, stdout, stderr io.Writer) int {
 	command := c.getenv("CNI_COMMAND")
 	if command == "" {
 		fmt.Fprintf(stderr, "vmnet %s: CNI plugin for virtual machines; CNI versions %s. Runtimes set CNI_COMMAND.\n",
@@ -172,15 +175,26 @@ func readStdin(stdin io.Reader) ([]byte, error) {
 // readHead decodes the outer object and the version, which every other error
 // repeats.
 func readHead(raw []byte) (top map[string]json.RawMessage, said string, err error) {
+	if top = members(raw); top != nil {
+		return headOf(top)
+	}
 	if err := json.Unmarshal(raw, &top); err != nil {
 		return nil, "", errorf(codeDecode, "network configuration: want one JSON object: %w", err)
 	}
 	if top == nil {
 		return nil, "", errorf(codeDecode, "network configuration: want one JSON object, not null")
 	}
+	return headOf(top)
+}
+
+// headOf returns top and the version that it names, if any.
+func headOf(top map[string]json.RawMessage) (_ map[string]json.RawMessage, said string, err error) {
 	v, ok := top["cniVersion"]
 	if !ok {
 		return top, "", nil
+	}
+	if plainjson.Value(v).Text(&said) {
+		return top, said, nil
 	}
 	if err := json.Unmarshal(v, &said); err != nil {
 		return nil, "", errorf(codeDecode, "cniVersion %s: want a string", show(v))
@@ -214,10 +228,10 @@ func versions(stdin io.Reader) ([]byte, error) {
 			said = v
 		}
 	}
-	return json.Marshal(struct {
-		CNIVersion        string   `json:"cniVersion"`
-		SupportedVersions []string `json:"supportedVersions"`
-	}{said, supported})
+	var o plainjson.Object
+	o.Must("cniVersion", said)
+	o.Texts("supportedVersions", supported)
+	return o.Bytes()
 }
 
 // undoing runs an undo with a context of its own, since the verb's may have
