@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,10 @@ func NewPlainDatagramPort(f *os.File, maxFrame int) (Port, error) {
 
 // ListenPlainDatagram is ListenDatagram with the portable system calls.
 func (r *Relay) ListenPlainDatagram(c *net.UnixConn) error { return r.listenDatagram(c, true, "") }
+
+// NewThreads returns Threads for which a guest is busy that says nothing for gap:
+// how fast the machine is does not matter then.
+func NewThreads(most int64, gap time.Duration) *Threads { return &Threads{Max: most, gap: gap} }
 
 // Calls counts system calls of a datagram port.
 type Calls struct{ Receives, Sends atomic.Int64 }

@@ -46,7 +46,8 @@ func (h *heat) again() bool {
 		return true // without waiting: what Go's poller knows may be old
 	}
 	now := time.Now()
-	if now.Sub(h.last) > hotGap {
+	t := h.s.threads.Load()
+	if now.Sub(h.last) > t.hotGap() {
 		h.streak = 0
 	}
 	h.last = now
@@ -54,7 +55,6 @@ func (h *heat) again() bool {
 	if h.streak < hotAfter || !h.s.mayBlock() {
 		return false
 	}
-	t := h.s.threads.Load()
 	if h.hot = t.take(); h.hot {
 		h.took = t
 	}
@@ -67,6 +67,14 @@ func (h *heat) cool() {
 		h.took.give()
 	}
 	h.hot, h.took, h.streak = false, nil, 0
+}
+
+// hotGap is how long a busy guest says nothing, at most.
+func (t *Threads) hotGap() time.Duration {
+	if t == nil || t.gap == 0 {
+		return hotGap
+	}
+	return t.gap
 }
 
 // take reports whether one more may wait, who must give then. Nil has no bound.

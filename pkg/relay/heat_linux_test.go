@@ -16,7 +16,7 @@ import (
 func TestHeat(t *testing.T) {
 	for _, fr := range framings {
 		t.Run(fr.name, func(t *testing.T) {
-			threads := &relay.Threads{Max: 1}
+			threads := relay.NewThreads(1, time.Hour)
 			first, second := newBusy(t, fr.typ, fr.open, threads), newBusy(t, fr.typ, fr.open, threads)
 			eventually(t, "a reader in the kernel", func() bool { first.say(t); return threads.Waiting() == 1 })
 			for range 20 {
@@ -36,7 +36,7 @@ func TestHeat(t *testing.T) {
 func TestHeatClose(t *testing.T) {
 	for _, fr := range framings {
 		t.Run(fr.name, func(t *testing.T) {
-			threads := &relay.Threads{Max: 1}
+			threads := relay.NewThreads(1, time.Hour)
 			b := newBusy(t, fr.typ, fr.open, threads)
 			eventually(t, "a reader in the kernel", func() bool { b.say(t); return threads.Waiting() == 1 })
 			if err := b.Close(); err != nil {
@@ -89,7 +89,7 @@ func (b *busy) say(t *testing.T) {
 	if _, err := b.guest.WriteBatch([][]byte{frame(60, 1)}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); b.mill.got.Load() < want; {
+	for end := time.Now().Add(patience); b.mill.got.Load() < want; {
 		if time.Now().After(end) {
 			t.Fatal("the frame did not arrive")
 		}

@@ -1,39 +1,49 @@
 package relay_test
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/relay"
-	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// within reports whether what passed in a time is what the rate allows in it
-// beside the burst. A busy machine keeps it lower, so that
-// the lower bound only tells that something passes.
-func within(t *testing.T, bits, rate, burst float64, took time.Duration) {
+// A gauge watches how much passes a limit.
+type gauge struct {
+	start, last time.Time
+	bits        float64 // at last
+	quick       bool    // a while was seen in which much of the rate passed
+}
+
+// look is shown how many bits have passed until now. What a bucket lets pass in some
+// time is at most what the rate allows in it, beside the burst. A busy machine keeps
+// it lower, so it is enough that a third of the rate passes in some while.
+func (g *gauge) look(t *testing.T, bits, rate, burst float64) {
 	t.Helper()
-	if r := (bits - burst) / took.Seconds() / rate; r < 0.3 || r > 1.05 {
-		t.Errorf("%.2f Mbit in %v: %.3f of the rate", bits/1e6, took, r)
+	now := time.Now() // after bits were counted
+	if took := now.Sub(g.start); bits > burst+1.05*rate*took.Seconds() {
+		t.Fatalf("%.2f Mbit in %v at %.0f Mbit/s and a burst of %.0f Mbit", bits/1e6, took, rate/1e6, burst/1e6)
 	}
+	if g.last.IsZero() {
+		if bits > burst { // from here on it is the rate's
+			g.last, g.bits = now, bits
+		}
+		return
+	}
+	took := now.Sub(g.last)
+	if took < 100*time.Millisecond {
+		return
+	}
+	g.quick = g.quick || (bits-g.bits)/took.Seconds() > 0.3*rate
+	g.last, g.bits = now, bits
 }
 
 func TestLimitToGuest(t *testing.T) {
 	const rate, burst, size = 40e6, 2e6, 1514
 	for i, fr := range framings {
 		t.Run(fr.name, func(t *testing.T) {
+			g := gauge{start: time.Now()}
 			b := newLimitedBench(t, i, size, relay.Limits{ToGuest: relay.Limit{Rate: rate, Burst: burst}})
-			start := time.Now()
-			const frames = 8000
-			go func() { // offers at least twice the rate
-				for n := 0; n < frames; n += 100 {
-					b.pour(100)
-					time.Sleep(100 * size * 8 * time.Second / (4 * rate))
-				}
-			}()
-			count := func() relay.Direction { return b.Stats().ToGuest }
 			go func() { // until the port is closed
 				bufs, sizes := relay.NewBuffers(64, size), make([]int, 64)
 				for {
@@ -42,15 +52,22 @@ func TestLimitToGuest(t *testing.T) {
 					}
 				}
 			}()
+			count := func() relay.Direction { return b.Stats().ToGuest }
+			sent := uint64(0)
+			eventually(t, "most of the rate, and drops of what is more", func() bool {
+				// At least twice the rate is offered.
+				for due := uint64(2 * rate * time.Since(g.start).Seconds() / (8 * size)); sent < due+100; sent += 100 {
+					b.pour(100)
+				}
+				d := count()
+				g.look(t, float64(8*d.Bytes), rate, burst)
+				return g.quick && d.Drops["rate-limit"] > 0 && d.Frames > 2000
+			})
 			eventually(t, "all frames seen", func() bool {
 				d := count()
-				return d.Frames+d.Drops["rate-limit"] == frames
+				return d.Frames+d.Drops["rate-limit"] == sent
 			})
-			d, took := count(), time.Since(start)
-			if d.Drops["rate-limit"] == 0 {
-				t.Error("nothing was dropped at more than the rate")
-			}
-			within(t, float64(8*d.Bytes), rate, burst, took)
+			g.look(t, float64(8*count().Bytes), rate, burst)
 		})
 	}
 }
@@ -59,15 +76,19 @@ func TestLimitFromGuest(t *testing.T) {
 	const rate, burst, size = 40e6, 2e6, 1514
 	for i, fr := range framings {
 		t.Run(fr.name, func(t *testing.T) {
+			g := gauge{start: time.Now()}
 			b := newLimitedBench(t, i, size, relay.Limits{FromGuest: relay.Limit{Rate: rate, Burst: burst}})
-			start := time.Now()
-			b.writer(t)(1500)
-			took := time.Since(start)
-			d := b.Stats().FromGuest
-			if len(d.Drops) != 0 {
+			write, sent := b.writer(t), uint64(0)
+			eventually(t, "most of the rate", func() bool {
+				write(100)
+				sent += 100
+				g.look(t, float64(8*b.Stats().FromGuest.Bytes), rate, burst)
+				return g.quick && sent >= 1500
+			})
+			eventually(t, "all counted", func() bool { return b.Stats().FromGuest.Frames == sent })
+			if d := b.Stats().FromGuest; len(d.Drops) != 0 {
 				t.Errorf("drops %v: want the guest to wait", d.Drops)
 			}
-			within(t, float64(8*d.Bytes), rate, burst, took)
 		})
 	}
 }
@@ -77,15 +98,21 @@ func TestLimitFromGuest(t *testing.T) {
 func TestLimitSlow(t *testing.T) {
 	const size = 1514
 	b := newLimitedBench(t, 0, size, relay.Limits{FromGuest: relay.Limit{Rate: 20e3}}) // a frame takes 0.6 s
-	for range 6 {
-		if _, err := b.guest.WriteBatch(relay.NewBuffers(1, size)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, "six frames passed or dropped", func() bool {
+	sent, one := uint64(0), relay.NewBuffers(1, size)
+	count := func() (passed, dropped uint64) {
 		d := b.Stats().FromGuest
-		return d.Frames >= 3 && d.Drops["rate-limit"] > 0 && d.Frames+d.Drops["rate-limit"] == 6
+		return d.Frames, d.Drops["rate-limit"]
+	}
+	eventually(t, "a frame dropped and a third one passed", func() bool {
+		passed, dropped := count()
+		for ; sent < passed+dropped+4; sent++ { // so that some wait
+			if _, err := b.guest.WriteBatch(one); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return passed >= 3 && dropped > 0
 	})
+	eventually(t, "all frames passed or dropped", func() bool { passed, dropped := count(); return passed+dropped == sent })
 }
 
 // A guest that is replaced does not hold up the next one.
@@ -117,26 +144,21 @@ func TestLimitOff(t *testing.T) {
 	}
 }
 
-// Close does not wait for frames that wait for a limit.
+// Close does not wait for frames that wait for a limit: those of the guest would
+// take 0.2 s each.
 func TestLimitClose(t *testing.T) {
 	const size = 1514
 	slow := relay.Limit{Rate: 1000}
 	b := newLimitedBench(t, 0, size, relay.Limits{FromGuest: slow, ToGuest: slow})
-	if _, err := b.guest.WriteBatch(relay.NewBuffers(20, size)); err != nil {
+	if _, err := b.guest.WriteBatch(relay.NewBuffers(600, size)); err != nil {
 		t.Fatal(err)
 	}
-	b.grind(20)
+	b.grind(600)
 	eventually(t, "the two frames of the bucket in both directions", func() bool {
 		s := b.Stats()
-		return s.FromGuest.Frames == 2 && s.ToGuest.Frames == 2
+		return s.FromGuest.Frames >= 2 && s.ToGuest.Frames >= 2
 	})
-	start := time.Now()
-	if err := b.Relay.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("took %v", took)
-	}
+	closes(t, b.Relay)
 }
 
 // Without a peer a limited relay keeps nothing.
@@ -150,45 +172,31 @@ func TestLimitNoPeer(t *testing.T) {
 	wantDrop(t, g.toGuest, relay.ReasonNoPeer, 3)
 	theirs := g.attach(t, framings[0].typ, framings[0].open)
 	want := frame(100, 9)
-	if err := g.far.Write(want); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 2000)
-	n, err := theirs.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantFrame(t, buf[:n], want)
+	g.reaches(t, theirs, want)
 }
 
 // Frames keep their order and content through the queue.
 func TestLimitKeepsOrder(t *testing.T) {
 	g := newRig(t, 0, relay.Config{Limits: relay.Limits{ToGuest: relay.Limit{Rate: 10e6}}})
 	theirs := g.attach(t, framings[0].typ, framings[0].open)
-	const frames = 300
-	go func() {
-		for n := range frames {
-			for {
-				// A few at a time, so that none is dropped.
-				err := g.far.Write(frame(1000, n))
-				if err == nil {
-					break
-				}
-				if !errors.Is(err, vmnet.BufferExhausted) {
-					t.Error(err)
-					return
-				}
-			}
-			time.Sleep(900 * time.Microsecond)
-		}
-	}()
+	// The bucket has room for 25 of them, so some wait in the queue, which has room
+	// for more than there are on the way, as has the guest's socket: none is dropped.
+	const frames, ahead = 300, 40
 	buf := make([]byte, 2000)
-	for n := range frames {
+	for n := range frames + ahead {
+		if n < frames {
+			if err := g.far.Write(frame(1000, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n < ahead {
+			continue
+		}
 		k, err := theirs.Read(buf)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantFrame(t, buf[:k], frame(1000, n))
+		wantFrame(t, buf[:k], frame(1000, n-ahead))
 	}
 }
 

@@ -57,7 +57,7 @@ var callers = map[string]func(t *testing.T, g *rig, dir, name string) caller{
 		return caller{
 			send: func(f []byte) { write(t, c, prefixed(f)) },
 			recv: func() []byte {
-				_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+				_ = c.SetReadDeadline(time.Now().Add(patience))
 				buf := make([]byte, 2000)
 				n, err := c.Read(buf)
 				if err != nil {
@@ -73,7 +73,7 @@ var callers = map[string]func(t *testing.T, g *rig, dir, name string) caller{
 		return caller{
 			send: func(b []byte) { write(t, f, b) },
 			recv: func() []byte {
-				_ = f.SetReadDeadline(time.Now().Add(5 * time.Second))
+				_ = f.SetReadDeadline(time.Now().Add(patience))
 				buf := make([]byte, 2000)
 				n, err := f.Read(buf)
 				if err != nil {
@@ -276,7 +276,7 @@ func TestPeerNamedMalformed(t *testing.T) {
 // and goes on.
 func TestPeerUnconnected(t *testing.T) {
 	for _, plain := range []bool{false, true} {
-		g := newRig(t, 1500, relay.Config{PeerWait: 2 * time.Second})
+		g := newRig(t, 1500, relay.Config{PeerWait: patience})
 		dir, dgram, _ := g.sockets(t, plain)
 		c := listenDgram(t, dir+"/q")
 		defer c.Close()
@@ -294,7 +294,7 @@ func TestPeerUnconnected(t *testing.T) {
 			}
 		}, func() {
 			buf := make([]byte, 2000)
-			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(patience))
 			for i := range total {
 				n, err := c.Read(buf)
 				if err != nil {

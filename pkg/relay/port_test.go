@@ -165,7 +165,7 @@ func TestPortCloseWhileFull(t *testing.T) {
 			<-full
 			start := time.Now()
 			a.Close()
-			if took := time.Since(start); took > time.Second {
+			if took := time.Since(start); took > patience {
 				t.Errorf("close took %v", took)
 			}
 			if err := <-done; !errors.Is(err, net.ErrClosed) {
@@ -228,7 +228,5 @@ func TestPortRefusals(t *testing.T) {
 	}
 	s2.Close()
 	q2.Close()
-	if after := countFDs(t); after != before {
-		t.Errorf("%d descriptors, %d before", after, before)
-	}
+	eventually(t, "all descriptors closed", func() bool { return countFDs(t) <= before })
 }

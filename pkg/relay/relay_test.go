@@ -237,15 +237,7 @@ func TestRelayNoPeer(t *testing.T) {
 	}
 	wantDrop(t, g.toGuest, relay.ReasonNoPeer, 1000)
 	guest := g.attach(t, unix.SOCK_DGRAM, relay.NewDatagramPort)
-	if err := g.far.Write(frame(60, 5)); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 100)
-	n, err := guest.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantFrame(t, buf[:n], frame(60, 5))
+	g.reaches(t, guest, frame(60, 5))
 }
 
 // A guest that takes nothing loses its own frames, and holds up neither Close nor
@@ -277,12 +269,29 @@ func TestRelaySlowPeer(t *testing.T) {
 				}
 				wantFrame(t, got[0], frame(60, i))
 			}
-			start := time.Now()
-			slow.Close()
-			if took := time.Since(start); took > time.Second {
-				t.Errorf("close took %v", took)
-			}
+			closes(t, slow.Relay)
+			stuck := newRig(t, 1500, relay.Config{PeerWait: time.Hour})
+			stuck.attach(t, fr.typ, fr.open)
+			eventually(t, "a pump that waits for its guest", func() bool {
+				return errors.Is(stuck.far.Write(frame(1514, 1)), vmnet.BufferExhausted)
+			})
+			closes(t, stuck.Relay)
 		})
+	}
+}
+
+// closes fails unless Close ends.
+func closes(t *testing.T, r *relay.Relay) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- r.Close() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatalf("close takes more than %v", patience)
 	}
 }
 
@@ -316,7 +325,7 @@ func TestRelayClose(t *testing.T) {
 		if fr.typ == unix.SOCK_STREAM {
 			msg = prefixed(msg)
 		}
-		_ = theirs.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = theirs.SetDeadline(time.Now().Add(patience))
 		go in(
 			flood(func() { _ = g.far.Write(frame(60, 1)) }),
 			flood(func() { _, _ = theirs.Write(msg) }),

@@ -46,6 +46,9 @@ func TestTee(t *testing.T) {
 		t.Error("room for one too many")
 	}
 	g.works(t, a, 1)
+	for _, w := range list { // which see a frame when the guest has it
+		eventually(t, "a frame each way", func() bool { from, to := w.counts(); return from == 1 && to == 1 })
+	}
 	for _, w := range list[1:] {
 		g.RemoveTee(w)
 		g.RemoveTee(w) // once more is fine
