@@ -25,6 +25,7 @@ type tapPort struct {
 	file   *os.File
 	raw    syscall.RawConn
 	max    int
+	large  *tapLarge // nil: the tap has no header before its frames
 	closed atomic.Bool
 	once   sync.Once
 	cerr   error
@@ -38,6 +39,7 @@ type tapPort struct {
 	errn  syscall.Errno
 	iov   [2]unix.Iovec
 	spare [8]byte // where the end of a frame goes that is too long
+	pace  pace
 
 	writeMu sync.Mutex
 	write   func(fd uintptr) // made once
@@ -54,7 +56,7 @@ func newTapPort(f *os.File, maxFrame int) (Port, error) {
 	if maxFrame < vmnet.HeaderLen {
 		return nil, fmt.Errorf("largest frame of %d bytes: want at least %d: %w", maxFrame, vmnet.HeaderLen, os.ErrInvalid)
 	}
-	own, err := ownTap(f)
+	own, header, err := ownTap(f)
 	if err != nil {
 		return nil, err
 	}
@@ -64,24 +66,36 @@ func newTapPort(f *os.File, maxFrame int) (Port, error) {
 	}
 	p := &tapPort{file: own, raw: raw, max: maxFrame}
 	p.drops.Store(new(drops))
-	p.read = p.readSome
-	p.write = p.writeAll
+	p.read, p.write = p.readSome, p.writeAll
+	if header {
+		p.large = newTapLarge(p)
+		p.read, p.write = p.large.readSome, p.large.writeAll
+	}
 	return p, nil
 }
 
-// ownTap returns a duplicate of f, which must be a tap, that Go's poller knows.
-func ownTap(f *os.File) (own *os.File, err error) {
+// ownTap returns a duplicate of f, which must be a tap, that Go's poller knows, and
+// whether it has a header before its frames. The kernel is told then that large
+// segments may come.
+func ownTap(f *os.File) (own *os.File, header bool, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	cerr := raw.Control(func(fd uintptr) {
 		var flags uint16
 		if flags, err = tapIff(int(fd)); err != nil {
 			return
 		}
-		if flags&tapFlags != unix.IFF_TAP|unix.IFF_NO_PI {
-			err = fmt.Errorf("interface with flags %#x: want a tap without a header before its frames, %#x: %w", flags&tapFlags, unix.IFF_TAP|unix.IFF_NO_PI, os.ErrInvalid)
+		header = flags&unix.IFF_VNET_HDR != 0
+		if flags&tapFlags&^unix.IFF_VNET_HDR != unix.IFF_TAP|unix.IFF_NO_PI {
+			err = fmt.Errorf("interface with flags %#x: want a tap of one queue without packet information, %#x: %w", flags&tapFlags, unix.IFF_TAP|unix.IFF_NO_PI, os.ErrInvalid)
+			return
+		}
+		if header {
+			err = setHeader(int(fd))
+		}
+		if err != nil {
 			return
 		}
 		var dup int
@@ -96,9 +110,9 @@ func ownTap(f *os.File) (own *os.File, err error) {
 		own = os.NewFile(uintptr(dup), "tap")
 	})
 	if cerr != nil {
-		return nil, cerr
+		return nil, false, cerr
 	}
-	return own, err
+	return own, header, err
 }
 
 // tapIff returns the flags of the interface that fd is attached to. What is no
@@ -139,6 +153,7 @@ func (p *tapPort) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 		p.bufs, p.sizes, p.n, p.errn = bufs, sizes, 0, 0
 		err := p.raw.Read(p.read)
 		p.bufs, p.sizes = nil, nil
+		p.pace.end(p.n)
 		switch {
 		case p.n > 0:
 			return p.n, nil
@@ -157,7 +172,7 @@ func (p *tapPort) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 
 // readSome reads until nothing waits, as RawConn.Read wants it: false waits.
 func (p *tapPort) readSome(fd uintptr) bool {
-	for p.n < len(p.bufs) {
+	for p.n < len(p.bufs) && !p.pace.enough(p.n) {
 		b := p.bufs[p.n]
 		b = b[:min(len(b), p.max)]
 		p.iov[0].Base = unsafe.SliceData(b)
@@ -168,21 +183,48 @@ func (p *tapPort) readSome(fd uintptr) bool {
 		switch {
 		case e == unix.EINTR:
 		case e == unix.EAGAIN:
-			return p.n > 0
+			return p.dry()
 		case e != 0:
 			p.errn = e
 			return true
 		default:
-			if why := judge(b[:min(int(size), len(b))], int(size), p.max); why != ReasonNone {
-				p.drops.Load().add(why, 1)
-				continue
-			}
-			p.sizes[p.n] = int(size)
-			p.n++
+			p.took(b, int(size))
 		}
 	}
 	return true
 }
+
+// dry is told that no frame waits, and says whether that ends the batch.
+func (p *tapPort) dry() bool {
+	if p.n == 0 {
+		p.pace.waited = true
+	}
+	return p.n > 0
+}
+
+// took judges what was read into the next buffer, b: of a frame of size bytes as much
+// as fits.
+func (p *tapPort) took(b []byte, size int) {
+	if why := judge(b[:min(size, len(b))], size, p.max); why != ReasonNone {
+		p.drops.Load().add(why, 1)
+		return
+	}
+	p.sizes[p.n] = size
+	p.n++
+}
+
+// A pace saves the read that finds out that nothing waits: after a batch of one frame
+// that was waited for, a frame that is waited for again is the batch.
+type pace struct {
+	lone   bool // the last batch was such a frame
+	waited bool // this one was waited for
+}
+
+// enough reports whether n frames make a batch.
+func (p *pace) enough(n int) bool { return n == 1 && p.lone && p.waited }
+
+// end ends a batch of n frames.
+func (p *pace) end(n int) { p.lone, p.waited = n == 1 && p.waited, false }
 
 // WriteBatch implements Port.
 func (p *tapPort) WriteBatch(frames [][]byte) (int, error) {

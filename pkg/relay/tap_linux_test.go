@@ -55,8 +55,13 @@ func newTap(name string, flags uint16) (*os.File, error) {
 // A tap port moves frames between its reader and a packet socket on the
 // interface, both ways, and is gone when the interface is.
 func TestTapPort(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { testTapPort(t, unix.IFF_TAP|unix.IFF_NO_PI) })
+	t.Run("virtio-net header", func(t *testing.T) { testTapPort(t, largeTap) })
+}
+
+func testTapPort(t *testing.T, flags uint16) {
 	inNewNetNS(t, func() error {
-		f, err := newTap("tap0", unix.IFF_TAP|unix.IFF_NO_PI)
+		f, err := newTap("tap0", flags)
 		if err != nil {
 			return err
 		}
@@ -145,11 +150,11 @@ func TestTapPort(t *testing.T) {
 	})
 }
 
-// What is no tap, or has headers before its frames, is refused and closed.
+// What is no tap, or has packet information or several queues, is refused and closed.
 func TestTapPortRefuses(t *testing.T) {
 	inNewNetNS(t, func() error {
 		for name, flags := range map[string]uint16{
-			"tun0": unix.IFF_TUN | unix.IFF_NO_PI, "hdr0": unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR,
+			"tun0": unix.IFF_TUN | unix.IFF_NO_PI, "many0": unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE,
 		} {
 			f, err := newTap(name, flags)
 			if err != nil {

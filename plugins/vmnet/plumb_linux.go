@@ -47,8 +47,9 @@ func plumb(ctx context.Context, client *shim.Client, a shim.Attachment, ns *os.F
 	return client.Give(ctx, a, tap)
 }
 
-// newTap makes a tap in the calling thread's namespace. It is there as long as the
-// file is open somewhere.
+// newTap makes a tap in the calling thread's namespace, with a virtio-net header so that
+// the shim can have large segments of its kernel. It is there as long as the file is
+// open somewhere.
 func newTap(name string) (*os.File, error) {
 	if err := absent(name); err != nil {
 		return nil, err
@@ -60,7 +61,7 @@ func newTap(name string) (*os.File, error) {
 	}
 	req, err := unix.NewIfreq(name)
 	if err == nil {
-		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_TUN_EXCL)
+		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_TUN_EXCL)
 		err = os.NewSyscallError("ioctl TUNSETIFF", unix.IoctlIfreq(fd, unix.TUNSETIFF, req))
 	}
 	if err != nil {

@@ -73,7 +73,7 @@ func (a *attachment) refuseFrames(m handover.Message) error {
 	case m.Offload != a.offload():
 		return fmt.Errorf("offload %t: the attachment's is %t", m.Offload, a.offload())
 	case m.Kind == handover.KindTap && m.Offload:
-		return fmt.Errorf("kind %q: want a network without offload: the relay reads no header before a frame", m.Kind)
+		return fmt.Errorf("kind %q: want a network without offload, whose large frames tell no segment size", m.Kind)
 	}
 	return nil
 }
