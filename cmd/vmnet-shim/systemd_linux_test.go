@@ -307,7 +307,7 @@ func TestUnits(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(data), "\n")
-	for _, want := range []string{"Type=notify", "RestartForceExitStatus=75", "ExecReload=/bin/kill -HUP $MAINPID"} {
+	for _, want := range []string{"Type=notify", "RestartForceExitStatus=75", "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'", "StartLimitIntervalSec=0"} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("vmnet-shim.service has no line %s", want)
 		}
