@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"strconv"
@@ -34,10 +35,13 @@ func TestSocketActivation(t *testing.T) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
-	w.eventually("systemd-socket-activate listens", func() bool { _, err := os.Stat(w.dirs.ShimSocket()); return err == nil })
 	c := shim.NewClient(w.dirs.ShimSocket())
 	defer c.Close()
-	s, err := c.Status(t.Context())
+	var s shim.Status
+	w.eventually("systemd-socket-activate listens", func() bool { // the file is there before that
+		s, err = c.Status(t.Context())
+		return !errors.Is(err, shim.ErrNotRunning)
+	})
 	must(t, err)
 	if s.PID != cmd.Process.Pid {
 		t.Errorf("the shim is process %d, want %d: systemd would take another for it", s.PID, cmd.Process.Pid)

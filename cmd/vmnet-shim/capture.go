@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmnet-cni/vmnet/internal/progress"
 	"github.com/vmnet-cni/vmnet/pkg/capture"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -80,7 +81,13 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 		time.AfterFunc(lastWords, func() { _ = in.Close() })
 	})
 	defer stopping()
-	_, err = io.Copy(out, in)
+	var line *progress.Line
+	if _, piped := out.(nopCloser); !piped { // else the reader may have the terminal
+		line = waiting(cmd, nil, "waiting for frames")
+		defer line.Stop()
+	}
+	_, err = io.Copy(&watched{Writer: out, line: line, to: f.write}, in)
+	line.Stop()
 	if ctx.Err() != nil || errors.Is(err, syscall.EPIPE) {
 		err = nil // it was cut short, or the reader has enough
 	}
@@ -106,6 +113,24 @@ func (f *captureFlags) output(stdout io.Writer) (io.WriteCloser, error) {
 		return nil, fmt.Errorf("--write %s: %w", f.write, errors.Unwrap(err))
 	}
 	return file, nil
+}
+
+// watched tells how much has been written.
+type watched struct {
+	io.Writer
+	line *progress.Line
+	to   string
+	sum  int64
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.sum += int64(n)
+	if w.line == nil {
+		return n, err
+	}
+	w.line.Tell(fmt.Sprintf("capturing into %s: %sB", w.to, human(float64(w.sum))))
+	return n, err
 }
 
 type nopCloser struct{ io.Writer }

@@ -38,7 +38,10 @@ Exit status: 0 if nothing is wrong (there may be notes), 1 if something is.`,
 			if err != nil {
 				return err
 			}
+			line := waiting(cmd, &out, "looking at this machine")
+			m.Looking = func(about string) { line.Say("looking whether " + about) }
 			r := doctor.Examine(ctx, m)
+			line.Stop()
 			if out.format == "json" {
 				err = out.print(cmd.OutOrStdout(), r, nil)
 			} else {

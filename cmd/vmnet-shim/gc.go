@@ -28,6 +28,8 @@ look at; their runtimes send DEL or GC.`,
 				return err
 			}
 			defer c.Close()
+			line := waiting(cmd, &out, "waiting for the shim")
+			defer line.Stop()
 			atts, err := c.Attachments(cmd.Context())
 			if err != nil {
 				return err
@@ -39,6 +41,7 @@ look at; their runtimes send DEL or GC.`,
 					continue
 				}
 				if !dry {
+					line.Say(fmt.Sprintf("deleting %s %s %s", a.Network, a.ContainerID, a.IfName))
 					if err := c.Detach(cmd.Context(), a.Network, a.ContainerID, a.IfName); err != nil {
 						errs = append(errs, fmt.Errorf("delete %s %s %s: %w", a.Network, a.ContainerID, a.IfName, err))
 						continue
@@ -46,6 +49,7 @@ look at; their runtimes send DEL or GC.`,
 				}
 				gone = append(gone, a)
 			}
+			line.Stop()
 			errs = append(errs, out.print(cmd.OutOrStdout(), gone, func(t *table) {
 				for _, a := range gone {
 					t.row(a.Network, a.ContainerID, a.IfName, a.Sandbox)

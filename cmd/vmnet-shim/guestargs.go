@@ -24,7 +24,7 @@ type dialect func(n int, a shim.Attachment) ([]string, error)
 func (g *guestArgs) command(cmd *cobra.Command, say dialect) *cobra.Command {
 	cmd.Args = cobra.ExactArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		list, err := g.find(cmd.Context(), args[0])
+		list, err := ask(cmd, &g.out, func() ([]shim.Attachment, error) { return g.find(cmd.Context(), args[0]) })
 		if err != nil {
 			return err
 		}

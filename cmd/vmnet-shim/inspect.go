@@ -23,7 +23,7 @@ func newInspect() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			v, err := inspect(cmd.Context(), args)
+			v, err := ask(cmd, &out, func() (any, error) { return inspect(cmd.Context(), args) })
 			if err != nil {
 				return err
 			}

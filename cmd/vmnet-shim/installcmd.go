@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmnet-cni/vmnet/cmd/vmnet-shim/install"
+	"github.com/vmnet-cni/vmnet/internal/progress"
 )
 
 // installFlags are the flags that install and uninstall share.
@@ -51,6 +52,7 @@ Run it as root, from a directory that has both programs.`,
 			if err != nil {
 				return err
 			}
+			defer show(cmd, &cfg).Stop()
 			return install.Install(context.Background(), cfg)
 		},
 	}
@@ -77,6 +79,7 @@ is left, and named. The state directory with the leases stays.`,
 			if err != nil {
 				return err
 			}
+			defer show(cmd, &cfg).Stop()
 			return install.Uninstall(context.Background(), cfg)
 		},
 	}
@@ -101,6 +104,18 @@ func (f *installFlags) programs() error {
 		return fmt.Errorf("the CNI plugin: %w: name it with --plugin", err)
 	}
 	return nil
+}
+
+// show has a terminal tell which command of the system is waited for.
+func show(cmd *cobra.Command, cfg *install.Config) *progress.Line {
+	line := waiting(cmd, nil, "copying")
+	cfg.Out = line.Over(cfg.Out)
+	run := cfg.Run
+	cfg.Run = func(ctx context.Context, name string, args ...string) error {
+		line.Say(strings.Join(append([]string{name}, args...), " "))
+		return run(ctx, name, args...)
+	}
+	return line
 }
 
 // config adds what this system is and can do.

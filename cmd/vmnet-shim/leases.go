@@ -26,7 +26,7 @@ share their leases, root sees those of every machine.`,
 				return err
 			}
 			defer c.Close()
-			leases, err := c.Leases(cmd.Context(), network)
+			leases, err := ask(cmd, &out, func() ([]shim.Lease, error) { return c.Leases(cmd.Context(), network) })
 			if err != nil {
 				return err
 			}
@@ -63,6 +63,7 @@ died are released by themselves when its grace is over.`,
 				return err
 			}
 			defer c.Close()
+			defer waiting(cmd, nil, "releasing").Stop()
 			if len(args) == 3 {
 				return c.ReleaseLease(cmd.Context(), args[0], args[1], args[2], machine)
 			}

@@ -32,7 +32,7 @@ func newList() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			atts, err := c.Attachments(cmd.Context())
+			atts, err := ask(cmd, &out, func() ([]shim.Attachment, error) { return c.Attachments(cmd.Context()) })
 			if err != nil {
 				return err
 			}

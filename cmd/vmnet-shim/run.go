@@ -94,6 +94,8 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	ctx := cmd.Context()
+	line := waiting(cmd, nil, "waiting for the shim")
+	defer line.Stop()
 	c, err := shim.Ensure(ctx, shim.EnsureConfig{Binary: self, Spawn: !f.noSpawn})
 	if err != nil {
 		return err
@@ -101,11 +103,14 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	defer c.Close()
 	signals := catchSignals() // from here on none may end us before the attachment is deleted
 	defer signals.stop()
+	line.Say("attaching to network " + f.req.Network.Name)
 	a, err := c.Attach(ctx, f.req.Network.Name, f.id, f.ifname, f.req)
 	if err != nil {
 		return err
 	}
+	line.Stop() // the terminal is the program's now
 	status, err := f.start(ctx, c, a, path, args, signals)
+	defer waiting(cmd, nil, "detaching").Stop()
 	dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), detachTime)
 	defer cancel()
 	if err := errors.Join(err, c.Detach(dctx, a.Network, a.ContainerID, a.IfName)); err != nil {

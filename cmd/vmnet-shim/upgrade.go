@@ -37,7 +37,7 @@ systemd.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), wait)
 			defer cancel()
-			up, err := upgrade(ctx)
+			up, err := ask(cmd, &out, func() (upgraded, error) { return upgrade(ctx) })
 			if err != nil {
 				return err
 			}

@@ -104,6 +104,7 @@ func findVM() error {
 // show runs the demo in a directory of its own, and removes it.
 func show(ctx context.Context, o options, w *world) (err error) {
 	p := newPrinter(os.Stdout)
+	defer p.late.Stop()
 	start := time.Now()
 	dir, err := os.MkdirTemp("", "vmnet-demo-")
 	if err != nil {

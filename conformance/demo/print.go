@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/vmnet-cni/vmnet/internal/progress"
 )
 
 // A printer prints headings and aligned steps.
@@ -15,6 +17,7 @@ type printer struct {
 	mu    sync.Mutex // guards w
 	w     io.Writer
 	color bool
+	late  *progress.Line // what is waited for, on stderr; nil: nothing is shown
 }
 
 // newPrinter uses colour on a terminal, or where CLICOLOR_FORCE asks for it
@@ -22,7 +25,8 @@ type printer struct {
 func newPrinter(f *os.File) *printer {
 	info, err := f.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
-	return &printer{w: f, color: os.Getenv("NO_COLOR") == "" && (terminal || os.Getenv("CLICOLOR_FORCE") != "")}
+	late := progress.Start(os.Stderr, "starting", progress.Config{})
+	return &printer{late: late, w: late.Over(f), color: os.Getenv("NO_COLOR") == "" && (terminal || os.Getenv("CLICOLOR_FORCE") != "")}
 }
 
 // ANSI colours (ECMA-48, section 8.3.117).
@@ -79,6 +83,7 @@ func (p *printer) line(mark string, took time.Duration, name, detail string) {
 // step does one thing and prints how it went.
 func (p *printer) step(name string, fn func() (detail string, err error)) error {
 	start := time.Now()
+	p.late.Say(name)
 	detail, err := fn()
 	took := time.Since(start)
 	if err != nil {

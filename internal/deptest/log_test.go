@@ -24,15 +24,7 @@ func TestLogFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(page), "\n| field | |\n")
-	table, _, _ = strings.Cut(table, "\n\n")
-	var allowed []string
-	for line := range strings.Lines(table) {
-		names, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " |")
-		for _, m := range regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(names, -1) {
-			allowed = append(allowed, m[1])
-		}
-	}
+	allowed := fieldsOf(string(page))
 	used := []string{"error", "msg", "level", "time"} // logrus' own
 	lines(t, func(at token.Position, field string) {
 		if !slices.Contains(allowed, field) {
@@ -47,11 +39,44 @@ func TestLogFields(t *testing.T) {
 			t.Errorf("%s: message %q: want lower case", at, text)
 		}
 	})
+	details(t, func(at token.Position, field string) {
+		if !slices.Contains(allowed, field) {
+			t.Errorf("%s: detail %q of an event is not in the table of docs/operate.md", at, field)
+		}
+		used = append(used, field)
+	})
+	for _, label := range labels(t) {
+		field := camel(label)
+		if !slices.Contains(allowed, field) {
+			t.Errorf("label %s of a metric: field %s is not in the table of docs/operate.md", label, field)
+		}
+		used = append(used, field)
+	}
 	for _, name := range allowed {
 		if !slices.Contains(used, name) {
-			t.Errorf("docs/operate.md: field %s is in no log line", name)
+			t.Errorf("docs/operate.md: field %s is in no log line, event or metric", name)
 		}
 	}
+	for _, tag := range jsonNames(t) { // what is spelled otherwise there, but for its case, would be one thing by two names
+		for _, name := range allowed {
+			if strings.EqualFold(tag, name) && tag != name {
+				t.Errorf("the API says %s, logs say %s", tag, name)
+			}
+		}
+	}
+}
+
+// fieldsOf returns the names of the table in docs/operate.md.
+func fieldsOf(page string) (names []string) {
+	_, table, _ := strings.Cut(page, "\n| field | |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for line := range strings.Lines(table) {
+		cell, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " |")
+		for _, m := range regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(cell, -1) {
+			names = append(names, m[1])
+		}
+	}
+	return names
 }
 
 // lines calls field for the name of each field in the source, and message for each

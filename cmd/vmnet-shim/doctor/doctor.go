@@ -82,6 +82,9 @@ func Examine(ctx context.Context, m Machine) Report {
 		if c.os != "" && c.os != m.OS {
 			continue
 		}
+		if m.Looking != nil {
+			m.Looking(c.about)
+		}
 		found, err := c.look(ctx, p)
 		res := Result{Check: c.name, About: c.about, State: "good"}
 		if err != nil {

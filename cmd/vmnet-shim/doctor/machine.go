@@ -42,6 +42,8 @@ type Machine struct {
 	Open func(path string) error
 	// Free returns the bytes that are free for files in a directory.
 	Free func(path string) (uint64, error)
+	// Looking is told what is looked at next, in words; may be nil.
+	Looking func(about string)
 }
 
 // A Shim is what a running shim tells.

@@ -48,7 +48,7 @@ func (h *eventHub) publish(e shim.Event, owner uint32) {
 			continue
 		}
 		if s.lost > 0 {
-			l := shim.Event{Time: e.Time, Type: shim.EventLost, Detail: map[string]string{"events": strconv.Itoa(s.lost)}}
+			l := shim.Event{Time: e.Time, Type: shim.EventLost, Detail: map[string]string{"lost": strconv.Itoa(s.lost)}}
 			select {
 			case s.ch <- l:
 				s.lost = 0
@@ -214,7 +214,7 @@ func (s *Server) watchDrops(who caller) func() []shim.Event {
 			if old := min(before[k], sum); sum-old >= dropsMany { // a new one begins at zero
 				events = append(events, shim.Event{
 					Time: time.Now(), Type: shim.EventDrops, Network: k.Network, ContainerID: k.ContainerID, IfName: k.IfName,
-					Detail: map[string]string{"frames": strconv.FormatUint(sum-old, 10), "mostly": worst},
+					Detail: map[string]string{"frames": strconv.FormatUint(sum-old, 10), "reason": worst},
 				})
 			}
 		}

@@ -115,7 +115,7 @@ func (s *Server) putAttachment(w http.ResponseWriter, r *http.Request, who calle
 	}
 	s.logOf(k).WithField("mac", a.rec.MAC).WithField("ip", texts(a.rec.addrs())).
 		WithField("took", time.Since(start).Round(time.Microsecond).String()).Info("attached")
-	s.tell(k, a.rec.Owner, shim.EventAttached, "mac", a.rec.MAC, "addr", texts(a.rec.addrs()), "driver", a.rec.Granted.Driver)
+	s.tell(k, a.rec.Owner, shim.EventAttached, "mac", a.rec.MAC, "ip", texts(a.rec.addrs()), "driver", a.rec.Granted.Driver)
 	return writeJSONBody(w, http.StatusCreated, s.view(a))
 }
 

@@ -84,7 +84,7 @@ func (s *Server) revive(ctx context.Context, rec attachmentRecord) {
 		}
 		a = &attachment{rec: before, held: a.held, undo: a.undo, problem: err.Error()}
 		log.WithError(err).Warn("attachment could not be brought back")
-		s.cameBack(rec, shim.EventBroken, 0, "problem", err.Error())
+		s.cameBack(rec, shim.EventBroken, 0, "error", err.Error())
 	} else {
 		log.WithField("kept", kept).Info("attachment brought back")
 		s.cameBack(rec, shim.EventRestored, kept, "kept", strconv.Itoa(kept))

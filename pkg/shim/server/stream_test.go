@@ -113,7 +113,7 @@ func TestEvents(t *testing.T) {
 	want(shim.EventShim, "")
 	r.attach("n", "c", shim.AttachRequest{})
 	want(shim.EventNetwork, "subnet")
-	want(shim.EventAttached, "addr")
+	want(shim.EventAttached, "ip")
 	_, f, err := r.Frames(t.Context(), "n", "c", "eth0")
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want(shim.EventDrops, "mostly")
+	want(shim.EventDrops, "reason")
 	guest.Close()
 	if err := r.Detach(t.Context(), "n", "c", "eth0"); err != nil {
 		t.Fatal(err)
