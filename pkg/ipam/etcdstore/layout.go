@@ -100,7 +100,7 @@ func (l layout) skip(t ipam.Table, etcdKey string) string {
 	if other < t {
 		return max(next, net+string(t))
 	}
-	return net + "\xff" // behind every table
+	return max(next, net+"\xff") // behind every table of ours; others may write here, too
 }
 
 // prefixEnd returns the first key behind those that begin with prefix. Ours end

@@ -37,6 +37,7 @@ func FuzzLayout(f *testing.F) {
 	f.Add("leases", "a\x00b\x00", "/x/n/a\x00leases\x01b\x00", "a")
 	f.Add("addrs", "a", "/x/n/a\x00leases\x00", "a\x00")
 	f.Add("pools", "\x00", "/x/n/", "")
+	f.Add("addrs", "a", "/x/n/a\x00\xffsasle\x00", "") // not a table of ours
 	f.Fuzz(func(t *testing.T, table, key, etcdKey, prefix string) {
 		l := etcdstore.NewLayout("/x/")
 		if tb, k, ok := l.Decode(etcdKey); ok && l.Encode(tb, k) != etcdKey {
