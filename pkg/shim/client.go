@@ -20,6 +20,10 @@ import (
 // DefaultTimeout bounds a call of a Client whose context has no deadline.
 const DefaultTimeout = 10 * time.Second
 
+// attempts is how often a request is made, or a shim started, while shims leave
+// before they answer.
+const attempts = 3
+
 // maxAnswer is the longest answer that a Client reads, in bytes.
 const maxAnswer = 16 << 20
 
@@ -29,8 +33,8 @@ const maxAnswer = 16 << 20
 // also wrap ErrNotRunning).
 //
 // Every call may be repeated without harm. A call that finds its connection
-// closed before an answer came, as when the shim left just then, is repeated
-// once; a Client from Ensure starts a new shim for that.
+// closed before an answer came, as when the shim left just then, is repeated, twice
+// at most; a Client from Ensure starts a new shim for that.
 type Client struct {
 	addr    string
 	timeout time.Duration
@@ -149,11 +153,11 @@ func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeout(ctx, c.timeout)
 }
 
-// retry runs do, and once more when the shim turned out to be gone.
+// retry runs do, and again when the shim turned out to be gone.
 func (c *Client) retry(ctx context.Context, op string, do func(answered *atomic.Bool) error) error {
 	var answered atomic.Bool
 	err := do(&answered)
-	if err != nil && !answered.Load() && gone(err) && ctx.Err() == nil {
+	for n := 1; n < attempts && err != nil && !answered.Load() && gone(err) && ctx.Err() == nil; n++ {
 		if c.revive != nil {
 			if err := c.revive(ctx); err != nil {
 				return c.wrap(op, err)

@@ -99,7 +99,9 @@ func (cfg EnsureConfig) withDefaults() (EnsureConfig, error) {
 	return cfg, nil
 }
 
-// revive starts a shim unless somebody did so first.
+// revive starts a shim unless somebody did so first. One that leaves as it should
+// before it was asked anything, since this process had to wait for longer than
+// IdleExit, as on a machine that slept, is started again.
 func (cfg EnsureConfig) revive(ctx context.Context, c *Client) error {
 	if err := cfg.Dirs.Prepare(); err != nil {
 		return err
@@ -108,19 +110,29 @@ func (cfg EnsureConfig) revive(ctx context.Context, c *Client) error {
 	if err != nil {
 		return err
 	}
+	for try := 1; ; try++ {
+		child, err := cfg.start(ctx, binary)
+		if child == nil || err != nil {
+			return err
+		}
+		if err = child.ready(ctx, c); try == attempts || !errors.Is(err, errLeft) {
+			return err
+		}
+	}
+}
+
+// start starts a shim. It returns nil when one listens already.
+func (cfg EnsureConfig) start(ctx context.Context, binary string) (*child, error) {
 	l, err := Listen(ctx, cfg.Address)
 	if errors.Is(err, ErrRunning) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	child, err := startChild(binary, cfg.Dirs, l)
 	// From here on the child's copy keeps the socket alive, or nothing does.
-	if err := errors.Join(err, l.Close()); err != nil {
-		return err
-	}
-	return child.ready(ctx, c)
+	return child, errors.Join(err, l.Close())
 }
 
 // ready waits for the first answer of a shim that was just started.

@@ -23,7 +23,8 @@ import (
 )
 
 // playShim is a program started as the shim: "serve" answers status with its
-// process ID until SIGTERM, "fail" ends at once, "hang" never accepts.
+// process ID until SIGTERM, "fail" ends at once, "hang" never accepts, "leave" ends
+// as an idle shim does, and "leave twice" serves from the third start on.
 func playShim(role string) int {
 	if role == "fail" {
 		fmt.Fprintln(os.Stderr, "no driver works here")
@@ -34,6 +35,10 @@ func playShim(role string) int {
 		return 1
 	}
 	fmt.Fprintln(starts, os.Getpid())
+	data, _ := os.ReadFile(starts.Name())
+	if n := len(strings.Fields(string(data))); role == "leave" || role == "leave twice" && n <= 2 {
+		return 0
+	}
 	if role == "hang" {
 		time.Sleep(time.Hour) // the test kills it; a bare select is a deadlock to the runtime
 	}
@@ -51,7 +56,7 @@ func playShim(role string) int {
 // playCaller calls Ensure and prints the process ID of the shim it found.
 func playCaller() int {
 	os.Setenv(roleEnv, "serve") // for the shim that it may start
-	c, err := shim.Ensure(context.Background(), shim.EnsureConfig{Spawn: true, Binary: os.Getenv("SHIM_TEST_BINARY")})
+	c, err := shim.Ensure(context.Background(), shim.EnsureConfig{Spawn: true, Binary: os.Getenv("SHIM_TEST_BINARY"), Timeout: patience})
 	if err == nil {
 		var s shim.Status
 		if s, err = c.Status(context.Background()); err == nil {
@@ -62,6 +67,9 @@ func playCaller() int {
 	fmt.Fprintln(os.Stderr, err)
 	return 1
 }
+
+// patience is how long a test waits for what must come.
+const patience = time.Minute
 
 // testDirs returns short directories that end with the test, and so do the
 // shims that were started in them.
@@ -188,7 +196,7 @@ func TestEnsureReplacesStaleSocket(t *testing.T) {
 	}
 	l.Close() // and the file stays, as after kill -9
 	t.Setenv(roleEnv, "serve")
-	c, err := shim.Ensure(t.Context(), shim.EnsureConfig{Dirs: d, Binary: self(t), Spawn: true})
+	c, err := shim.Ensure(t.Context(), shim.EnsureConfig{Dirs: d, Binary: self(t), Spawn: true, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +218,7 @@ func stop(t *testing.T, d shim.Dirs, c *shim.Client) {
 func TestClientRevives(t *testing.T) {
 	d := testDirs(t)
 	t.Setenv(roleEnv, "serve")
-	c, err := shim.Ensure(t.Context(), shim.EnsureConfig{Dirs: d, Binary: self(t), Spawn: true})
+	c, err := shim.Ensure(t.Context(), shim.EnsureConfig{Dirs: d, Binary: self(t), Spawn: true, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,8 +248,11 @@ func TestEnsureRefuses(t *testing.T) {
 		{"no spawn", "serve", func(d shim.Dirs) shim.EnsureConfig { return shim.EnsureConfig{Dirs: d} },
 			shim.CodeUnavailable, shim.ErrNotRunning, "shim.spawn is false"},
 		{"child fails", "fail", func(d shim.Dirs) shim.EnsureConfig {
-			return shim.EnsureConfig{Dirs: d, Spawn: true, Binary: self(t)}
+			return shim.EnsureConfig{Dirs: d, Spawn: true, Binary: self(t), Timeout: patience}
 		}, shim.CodeUnavailable, nil, "exit status 3: no driver works here"},
+		{"child leaves", "leave", func(d shim.Dirs) shim.EnsureConfig {
+			return shim.EnsureConfig{Dirs: d, Spawn: true, Binary: self(t), Timeout: patience}
+		}, shim.CodeUnavailable, nil, "ended; see "},
 		{"child hangs", "hang", func(d shim.Dirs) shim.EnsureConfig {
 			return shim.EnsureConfig{Dirs: d, Spawn: true, Binary: self(t), Timeout: time.Second}
 		}, shim.CodeUnavailable, context.DeadlineExceeded, "no answer in time (at most 1s)"},
@@ -272,6 +283,11 @@ func TestEnsureRefuses(t *testing.T) {
 			if shim.CodeOf(err) != tt.code || !strings.Contains(fmt.Sprint(err), tt.text) || tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("error %v (%s), want %s with %q that is %v", err, shim.CodeOf(err), tt.code, tt.text, tt.is)
 			}
+			for end := time.Now().Add(patience); tt.role == "hang" && len(starts(t, d)) == 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) { // its process ID is needed to end it
+					t.Fatal("the child that hangs did not start")
+				}
+			}
 			for _, pid := range starts(t, d) {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
@@ -279,27 +295,21 @@ func TestEnsureRefuses(t *testing.T) {
 	}
 }
 
-func TestHungShim(t *testing.T) {
+// TestEnsureStartsAgain has a shim leave before it is asked anything, as one does
+// that was idle for longer than it took to ask: another is started.
+func TestEnsureStartsAgain(t *testing.T) {
 	d := testDirs(t)
-	l, err := shim.Listen(t.Context(), d.ShimSocket()) // and nobody accepts
+	t.Setenv(roleEnv, "leave twice")
+	c, err := shim.Ensure(t.Context(), shim.EnsureConfig{Dirs: d, Binary: self(t), Spawn: true, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	c, err := shim.Ensure(t.Context(), shim.EnsureConfig{Dirs: d, Spawn: true, Timeout: 200 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
+	defer stop(t, d, c)
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Error(err)
 	}
-	defer c.Close()
-	calls := map[string]func() error{
-		"status": func() error { _, err := c.Status(t.Context()); return err },
-		"frames": func() error { _, _, err := c.Frames(t.Context(), "n", "c", "e"); return err },
-		"detach": func() error { return c.Detach(t.Context(), "n", "c", "e") },
-	}
-	for name, call := range calls {
-		if err := call(); shim.CodeOf(err) != shim.CodeUnavailable || errors.Is(err, shim.ErrNotRunning) {
-			t.Errorf("%s: %v, want unavailable, and not ErrNotRunning", name, err)
-		}
+	if n := len(starts(t, d)); n != 3 {
+		t.Errorf("%d shims were started, want 3", n)
 	}
 }
 

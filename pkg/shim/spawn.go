@@ -67,16 +67,19 @@ func openLog(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 }
 
+// errLeft says that a child ended without an error.
+var errLeft = errors.New("ended")
+
 // failure says how the child ended, with the last line of its log.
 func (p *child) failure() error {
-	how := "ended"
-	if p.err != nil {
-		how = p.err.Error()
+	how := p.err
+	if how == nil {
+		how = errLeft
 	}
 	if last := p.lastLine(); last != "" {
-		return fmt.Errorf("start %s: %s: %s", p.binary, how, last)
+		return fmt.Errorf("start %s: %w: %s", p.binary, how, last)
 	}
-	return fmt.Errorf("start %s: %s; see %s", p.binary, how, p.log)
+	return fmt.Errorf("start %s: %w; see %s", p.binary, how, p.log)
 }
 
 // lastLine returns the last line that the child wrote, at most 1 KiB of it.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 // served is a server of net/http on a socket, and the transport to it.
 func served(t *testing.T, h http.HandlerFunc) *transport {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
+	path := socketIn(t)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -149,4 +150,44 @@ func FuzzReadResponse(f *testing.F) {
 			t.Error(fmt.Errorf("%d bytes of %d", n, len(b)))
 		}
 	})
+}
+
+// TestHungShim has a shim that listens and never accepts: Ensure is content with it,
+// and calls end in time.
+func TestHungShim(t *testing.T) {
+	path := socketIn(t)
+	l, err := Listen(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := Ensure(t.Context(), EnsureConfig{Address: path, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c = newClient(path, 200*time.Millisecond)
+	defer c.Close()
+	calls := map[string]func() error{
+		"status": func() error { _, err := c.Status(t.Context()); return err },
+		"frames": func() error { _, _, err := c.Frames(t.Context(), "n", "c", "e"); return err },
+		"detach": func() error { return c.Detach(t.Context(), "n", "c", "e") },
+	}
+	for name, call := range calls {
+		if err := call(); CodeOf(err) != CodeUnavailable || errors.Is(err, ErrNotRunning) {
+			t.Errorf("%s: %v, want unavailable, and not ErrNotRunning", name, err)
+		}
+	}
+}
+
+// socketIn returns the path of a socket in a directory that ends with the test, and
+// short enough wherever temporary files are.
+func socketIn(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "st")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "s")
 }

@@ -115,7 +115,7 @@ func run(t *testing.T, role string, edit func(*keeper.Config)) (lives []string, 
 	if edit != nil {
 		edit(&cfg)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err = keeper.Run(ctx, cfg)
 	if ctx.Err() != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/vmnet-cni/vmnet/conformance/guest"
+	"github.com/vmnet-cni/vmnet/internal/port"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
@@ -51,17 +52,6 @@ func (r *running) guest(n, id string) *guest.Guest {
 		r.t.Fatal(err)
 	}
 	return g
-}
-
-// freePort returns a port that nobody has on the host's loopback, for TCP or UDP.
-func freePort(t testing.TB) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return uint16(l.Addr().(*net.TCPAddr).Port)
 }
 
 // serveGreetings answers in the guest: on TCP to a connection, on UDP to a
@@ -127,7 +117,8 @@ func TestForwards(t *testing.T) {
 	r := start(t, cfg)
 	before := r.census()
 	local := netip.MustParseAddr("127.0.0.1")
-	tcp, udp, all := freePort(t), freePort(t), freePort(t)
+	free := port.Free(t, 3)
+	tcp, udp, all := free[0], free[1], free[2]
 	want := []shim.Forward{
 		{Protocol: "tcp", HostPort: all, ContainerPort: 80},
 		{Protocol: "tcp", HostIP: local, HostPort: tcp, ContainerPort: 80},
@@ -184,7 +175,7 @@ func TestForwardTakenMeanwhile(t *testing.T) {
 	cfg := config(newDirs(t))
 	r := start(t, cfg)
 	local := netip.MustParseAddr("127.0.0.1")
-	port := freePort(t)
+	port := port.Free(t, 1)[0]
 	req := shim.AttachRequest{Forwards: []shim.Forward{{HostIP: local, HostPort: port, ContainerPort: 80}}}
 	before := r.attach("n", "c", req)
 	r.stop()
@@ -212,7 +203,7 @@ func conflicts(t *testing.T, r *running, tcp, udp uint16) {
 	t.Helper()
 	before := r.census()
 	local := netip.MustParseAddr("127.0.0.1")
-	free := freePort(t)
+	free := port.Free(t, 1)[0]
 	for _, f := range []shim.Forward{
 		{Protocol: "tcp", HostIP: local, HostPort: tcp, ContainerPort: 1},
 		{Protocol: "tcp", HostPort: tcp, ContainerPort: 1},
@@ -465,12 +456,12 @@ func TestBandwidth(t *testing.T) {
 			}
 			// That no flow is faster than its rate is the limiter's promise. How close
 			// it comes is the machine's affair too: a low rate, a wide lower bound, and
-			// one of three is enough. 0.85 to 0.98 was seen on a busy machine.
+			// one flow within patience is enough. 0.85 to 0.98 was seen on a busy machine.
 			const least, most = 0.5, 1.05
 			check := func(fromGuest bool, rate float64) {
 				t.Helper()
 				best := 0.0
-				for try := 0; try < 3 && best < least; try++ {
+				for end := time.Now().Add(patience); best < least && time.Now().Before(end); {
 					best = max(best, flow(fromGuest, rate))
 				}
 				if t.Logf("from guest %v: %.3f of %.0f Mbit/s", fromGuest, best, rate/mbit); best < least || best > most {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmnet-cni/vmnet/internal/port"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
@@ -42,9 +43,10 @@ func TestExamine(t *testing.T) {
 	cfg.Drivers[shim.DriverNetstack] = w
 	r := start(t, cfg)
 	local := netip.MustParseAddr("127.0.0.1")
+	free := port.Free(t, 2)
 	forwards := []shim.Forward{
-		{Protocol: "tcp", HostIP: local, HostPort: freePort(t), ContainerPort: 80},
-		{Protocol: "udp", HostPort: freePort(t), ContainerPort: 53},
+		{Protocol: "tcp", HostIP: local, HostPort: free[0], ContainerPort: 80},
+		{Protocol: "udp", HostPort: free[1], ContainerPort: 53},
 	}
 	made := r.attach("n", "c", shim.AttachRequest{Forwards: forwards})
 	get := func() shim.Attachment {

@@ -166,7 +166,9 @@ func TestNeighboursKeepTheirShare(t *testing.T) {
 						}
 					}
 				})
+				from := b.got.Load()
 				together += rate()
+				eventually(t, func() bool { return b.got.Load() > from }, func() string { return "no frame of a neighbour gets through" })
 				close(stop)
 				_ = bad.SetWriteDeadline(time.Now()) // in case it waits
 				at.Wait()
@@ -174,7 +176,7 @@ func TestNeighboursKeepTheirShare(t *testing.T) {
 			}
 			share := together / (alone * 2 / 3) // two of three busy guests
 			t.Logf("neighbours: %.0f frames/s alone, %.0f with it: %.2f of their share", alone/3, together/3, share)
-			if together == 0 || os.Getenv("VMNET_FAIR") != "" && share < 0.9 {
+			if os.Getenv("VMNET_FAIR") != "" && share < 0.9 {
 				t.Errorf("neighbours have %.2f of their share, want 0.9", share)
 			}
 			if _, err := r.Status(t.Context()); err != nil {

@@ -72,7 +72,7 @@ func newPatient(t *testing.T, env ...string) *patient {
 	require.Root(t)
 	d := newDirs(t)
 	cmd := spawnIn(t, d, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, env...)
-	r := &running{Client: shim.NewClient(d.ShimSocket()), t: t, dirs: d, cancel: func() {}}
+	r := &running{Client: client(t, d), t: t, dirs: d, cancel: func() {}}
 	p := &patient{r, cmd}
 	t.Cleanup(func() {
 		r.Close()

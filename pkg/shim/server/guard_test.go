@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strings"
@@ -75,15 +77,16 @@ func TestGuard(t *testing.T) {
 	if !heard[bad.MAC+" "+own] || !heard[free.MAC+" "+gateway] {
 		t.Errorf("the neighbour heard %v", heard)
 	}
-	a, err := r.Attachment(t.Context(), "n", "bad", "eth0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for why, want := range map[string]uint64{"guard-mac": 1, "guard-arp": 2, "guard-vlan": 1} {
-		if got := a.Counters.FromGuest.Drops[why]; got != want {
-			t.Errorf("%d drops %s, want %d", got, why, want)
+	// A batch is counted when it has been moved.
+	want, got := map[string]uint64{"guard-mac": 1, "guard-arp": 2, "guard-vlan": 1}, map[string]uint64{}
+	eventually(t, func() bool {
+		a, err := r.Attachment(t.Context(), "n", "bad", "eth0")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		got = a.Counters.FromGuest.Drops
+		return maps.Equal(got, want)
+	}, func() string { return fmt.Sprintf("drops %v, want %v", got, want) })
 	if got := r.do("GET", "/metrics", "").body; !strings.Contains(got, `reason="guard-arp"} 2`) {
 		t.Error("metrics do not tell of guard-arp")
 	}

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vmnet-cni/vmnet/internal/require"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
@@ -44,7 +43,7 @@ func playHostile(args []string) int {
 		_, err = os.ReadDir(path)
 	case "client":
 		var c *shim.Client
-		if c, err = shim.Ensure(context.Background(), shim.EnsureConfig{Address: path, Timeout: 5 * time.Second}); err == nil {
+		if c, err = shim.Ensure(context.Background(), shim.EnsureConfig{Address: path, Timeout: patience}); err == nil {
 			err = c.Close()
 		}
 	case "listen":
@@ -66,7 +65,7 @@ func playHostile(args []string) int {
 }
 
 func connectTo(network, path string) error {
-	c, err := net.DialTimeout(network, path, 5*time.Second)
+	c, err := net.DialTimeout(network, path, patience)
 	if err != nil {
 		return err
 	}

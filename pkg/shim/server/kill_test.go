@@ -84,8 +84,7 @@ func spawnIn(t *testing.T, d shim.Dirs, attr *syscall.SysProcAttr, env ...string
 func TestKill(t *testing.T) {
 	d := newDirs(t)
 	cmd := spawn(t, d)
-	c := shim.NewClient(d.ShimSocket())
-	defer c.Close()
+	c := client(t, d)
 	first, err := c.Attach(t.Context(), "n", "c1", "eth0", shim.AttachRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +123,7 @@ func TestKillAnyTime(t *testing.T) {
 	d := newDirs(t)
 	for round := range rounds {
 		cmd := spawn(t, d)
-		c := shim.NewClient(d.ShimSocket())
+		c := client(t, d)
 		checkLeases(t, c, round)
 		var wg sync.WaitGroup
 		for w := range 4 {
@@ -148,8 +147,7 @@ func TestKillAnyTime(t *testing.T) {
 		c.Close()
 	}
 	spawn(t, d)
-	c := shim.NewClient(d.ShimSocket())
-	defer c.Close()
+	c := client(t, d)
 	checkLeases(t, c, rounds)
 	if _, err := c.GC(t.Context(), "n", nil); err != nil {
 		t.Error(err)
@@ -190,11 +188,13 @@ func checkLeases(t *testing.T, c *shim.Client, round int) {
 
 func TestIdleExit(t *testing.T) {
 	d := newDirs(t)
+	before := start(t, config(d)) // so that the one that can leave never is without one
+	before.attach("n", "c", shim.AttachRequest{})
+	before.stop()
 	cmd := spawn(t, d, "SERVER_TEST_IDLE=150ms")
-	c := shim.NewClient(d.ShimSocket())
-	defer c.Close()
-	if _, err := c.Attach(t.Context(), "n", "c", "eth0", shim.AttachRequest{}); err != nil {
-		t.Fatal(err)
+	c := client(t, d)
+	if s, err := c.Status(t.Context()); err != nil || s.Attachments != 1 {
+		t.Fatalf("%d attachments, %v, want that from before", s.Attachments, err)
 	}
 	time.Sleep(400 * time.Millisecond) // longer than it would stay without one
 	if _, err := c.Status(t.Context()); err != nil {
@@ -227,7 +227,7 @@ func TestIdleExitRace(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := d.State + "/shim"
-	text := fmt.Sprintf("#!/bin/sh\nSERVER_TEST_IDLE=20ms %s=serve exec %s\n", roleEnv, exe)
+	text := fmt.Sprintf("#!/bin/sh\nSERVER_TEST_IDLE=50ms %s=serve exec %s\n", roleEnv, exe)
 	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestIdleExitRace(t *testing.T) {
 	for w := range 3 {
 		wg.Go(func() {
 			for i := range 8 {
-				c, err := shim.Ensure(t.Context(), shim.EnsureConfig{Dirs: d, Binary: script, Spawn: true})
+				c, err := shim.Ensure(t.Context(), shim.EnsureConfig{Dirs: d, Binary: script, Spawn: true, Timeout: patience})
 				if err != nil {
 					t.Errorf("ensure: %v", err)
 					return
@@ -248,7 +248,7 @@ func TestIdleExitRace(t *testing.T) {
 					t.Errorf("detach: %v", err)
 				}
 				c.Close()
-				time.Sleep(time.Duration(15+i+rand.IntN(10)) * time.Millisecond) // about the idle time
+				time.Sleep(time.Duration(45+i+rand.IntN(10)) * time.Millisecond) // about the idle time
 			}
 		})
 	}

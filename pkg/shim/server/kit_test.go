@@ -26,7 +26,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // newDirs returns short directories that end with the test. Others may pass
 // through them, so that a test can call as another user.
@@ -95,13 +95,25 @@ func start(t testing.TB, cfg server.Config) *running {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{Client: shim.NewClient(cfg.Dirs.ShimSocket()), t: t, dirs: cfg.Dirs, cancel: cancel, done: make(chan error, 1)}
+	r := &running{Client: client(t, cfg.Dirs), t: t, dirs: cfg.Dirs, cancel: cancel, done: make(chan error, 1)}
 	go func() { r.done <- serve(ctx, cfg, l) }()
 	t.Cleanup(r.stop)
 	if _, err := r.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// client returns a client, with the patience of tests, of the shim that listens or
+// is being started in d.
+func client(t testing.TB, d shim.Dirs) *shim.Client {
+	t.Helper()
+	c, err := shim.Ensure(t.Context(), shim.EnsureConfig{Dirs: d, Timeout: patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // stop ends the shim as SIGTERM does, and waits.

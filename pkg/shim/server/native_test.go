@@ -97,9 +97,7 @@ func spawnVmnet(t *testing.T, release int) (c *shim.Client, env []string) {
 	env = append(env, libvmnet.PathEnv+"="+lib.Path, libvmnet.StartBroker(t, lib))
 	d := newDirs(t)
 	spawn(t, d, env...)
-	c = shim.NewClient(d.ShimSocket())
-	t.Cleanup(func() { c.Close() })
-	return c, env
+	return client(t, d), env
 }
 
 // onVmnet asks for a network of driver vmnet.

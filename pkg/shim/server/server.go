@@ -115,13 +115,13 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) (err error) {
 		WriteTimeout: s.cfg.Limits.Operation + shutdownTime, MaxHeaderBytes: maxHeader,
 		ErrorLog: log.New(logWriter{s.cfg.Log}, "", 0),
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- hs.Serve(limited) }()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { s.retryBroken(s.live) })
 	s.startIdle()
 	defer s.stopIdle()
+	failed := make(chan error, 1)
+	go func() { failed <- hs.Serve(limited) }()
 	err = s.wait(ctx, l, own, failed)
 	s.endLive()
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
