@@ -135,9 +135,11 @@ func (g *Guest) Close() error {
 			g.http.CloseIdleConnections()
 		}
 		g.closeErr = g.link.port.Close()
+		// First the reader: the stack waits for it too, with a lock that the reader
+		// takes for every packet (gVisor's Stack.Wait and FindNICNameFromID).
+		g.link.Wait()
 		g.stack.Close()
 		g.stack.Wait()
-		g.link.Wait()
 	})
 	return g.closeErr
 }

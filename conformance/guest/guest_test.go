@@ -9,11 +9,14 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 
 	"github.com/vmnet-cni/vmnet/conformance/guest"
 	"github.com/vmnet-cni/vmnet/internal/leak"
@@ -76,7 +79,7 @@ func both(t *testing.T, fn func(t *testing.T, a, b *guest.Guest)) {
 }
 
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -314,4 +317,52 @@ func TestBadConfig(t *testing.T) {
 	if err := a.SetLease(guest.Lease{}); err == nil {
 		t.Errorf("set a lease without an address: no error")
 	}
+}
+
+// TestCloseUnderTraffic closes guests while frames come in as fast as they can.
+func TestCloseUnderTraffic(t *testing.T) {
+	for _, kind := range []string{handover.KindDgram, handover.KindStream} {
+		for range 20 {
+			f, other, err := handover.Pair(kind, 1514, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g, err := guest.New(port(t, kind, f), guest.Config{MAC: macA})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := g.SetLease(guest.Lease{Address: addrA}); err != nil {
+				t.Fatal(err)
+			}
+			out := port(t, kind, other)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				for frames := slices.Repeat([][]byte{toNobody()}, 32); ; {
+					if _, err := out.WriteBatch(frames); err != nil {
+						return
+					}
+				}
+			}()
+			for g.Stats().RxFrames < 100 {
+				time.Sleep(time.Millisecond)
+			}
+			if err := g.Close(); err != nil {
+				t.Error(err)
+			}
+			out.Close()
+			<-ended
+		}
+	}
+}
+
+// toNobody is a datagram of IPv4 to A's card and another's address.
+func toNobody() []byte {
+	ip := header.IPv4(make([]byte, header.IPv4MinimumSize))
+	ip.Encode(&header.IPv4Fields{
+		TotalLength: header.IPv4MinimumSize, TTL: 64, Protocol: 17,
+		SrcAddr: tcpip.AddrFromSlice(addrB.Addr().AsSlice()), DstAddr: tcpip.AddrFrom4([4]byte{10, 9, 8, 77}),
+	})
+	ip.SetChecksum(^ip.CalculateChecksum())
+	return slices.Concat([]byte(macA), macB, []byte{8, 0}, []byte(ip))
 }
