@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmnet-cni/vmnet/internal/port"
 	"github.com/vmnet-cni/vmnet/internal/require"
 )
 
@@ -43,16 +43,10 @@ type Member struct {
 func Start(t testing.TB, secure bool) *Member {
 	t.Helper()
 	m := &Member{t: t, dir: t.TempDir()}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // free just now
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Endpoint = "http://" + l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr := fmt.Sprintf("127.0.0.1:%d", port.Free(t, 1)[0])
+	m.Endpoint = "http://" + addr
 	if secure {
-		m.Endpoint = "https://" + l.Addr().String()
+		m.Endpoint = "https://" + addr
 		m.CA, m.Cert, m.Key = Certificates(t, m.dir)
 	}
 	// etcd 3.4 wants HOST:PORT of a unix socket too, and takes it for a file of
@@ -86,7 +80,7 @@ func (m *Member) Restart() {
 	m.mu.Lock()
 	m.cmd = cmd
 	m.mu.Unlock()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		err := m.call(m.t.Context(), "kv/range", map[string]string{"key": b64("x")})
 		if err == nil || isAnswer(err) {
 			return

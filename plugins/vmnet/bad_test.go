@@ -32,7 +32,7 @@ type badCase struct {
 	// What the runtime behind CNI_NETNS answers; "close" closes, "hang" waits.
 	answer string
 	fails  map[string]error // of the fake shim
-	short  bool             // a timeout of 100 ms
+	short  string           // another shim.timeout
 }
 
 func TestBadInput(t *testing.T) {
@@ -62,8 +62,8 @@ func testBad(t *testing.T, tt badCase) {
 	stdin := tt.raw
 	if stdin == "" {
 		stdin = conf(t, fake.path, tt.keys)
-		if tt.short {
-			stdin = strings.Replace(stdin, `"timeout":"5s"`, `"timeout":"100ms"`, 1)
+		if tt.short != "" {
+			stdin = strings.Replace(stdin, `"timeout":"60s"`, `"timeout":"`+tt.short+`"`, 1)
 		}
 	}
 	before, ignore := openFDs(t), goleak.IgnoreCurrent()
@@ -327,7 +327,7 @@ var badHandover = []badCase{
 	{name: "runtime answers garbage", answer: "what?\n", code: 103, want: []string{"CNI_NETNS", `"what?"`}},
 	{name: "runtime answers nothing sensible", answer: "{}\n", code: 103, want: []string{"CNI_NETNS", "want ok or error"}},
 	{name: "runtime closes", answer: "close", code: 103, want: []string{"CNI_NETNS", "EOF"}},
-	{name: "runtime hangs", answer: "hang", short: true, code: 11, want: []string{"CNI_NETNS", "no answer in time"}},
+	{name: "runtime hangs", answer: "hang", short: "2s", code: 11, want: []string{"CNI_NETNS", "no answer in time"}},
 	{name: "frames refused", answer: "close", fails: map[string]error{"POST frames": shim.Errorf(shim.CodeUnsupported, "frames: cannot")}, code: 2, want: []string{"frames: cannot"}},
 }
 
@@ -339,9 +339,9 @@ var badShim = []badCase{
 	{name: "shim says unsupported", fails: map[string]error{"PUT": shim.Errorf(shim.CodeUnsupported, `mode "bridged": not by driver netstack`)}, code: 2, want: []string{"bridged"}},
 	{name: "shim says unavailable", fails: map[string]error{"PUT": shim.Errorf(shim.CodeUnavailable, "shutting down")}, code: 11, want: []string{"shutting down"}},
 	{name: "shim says internal", fails: map[string]error{"PUT": shim.Errorf(shim.CodeInternal, "disk full")}, code: 999, want: []string{"disk full"}},
-	{name: "shim hangs", fails: map[string]error{"PUT": errHang, "GET": errHang}, short: true, code: 11, want: []string{"no answer in time"}},
+	{name: "shim hangs", fails: map[string]error{"PUT": errHang, "GET": errHang}, short: "100ms", code: 11, want: []string{"no answer in time"}},
 	{name: "nobody listens", keys: map[string]any{"shim": raw(`{"address":"/nonexistent/shim.sock","spawn":false}`)}, code: 11, want: []string{"/nonexistent/shim.sock", "nobody listens"}},
-	{name: "STATUS, shim hangs", verb: "STATUS", fails: map[string]error{"GET network": errHang}, short: true, code: 51, want: []string{"no answer in time"}},
+	{name: "STATUS, shim hangs", verb: "STATUS", fails: map[string]error{"GET network": errHang}, short: "100ms", code: 51, want: []string{"no answer in time"}},
 	{name: "STATUS, nobody listens", verb: "STATUS", keys: map[string]any{"shim": raw(`{"address":"/nonexistent/shim.sock","spawn":false}`)}, code: 51, want: []string{"nobody listens"}},
 	{name: "STATUS, no program", verb: "STATUS", keys: map[string]any{"shim": raw(`{"address":"/nonexistent/shim.sock","binary":"/nonexistent/vmnet-shim"}`)}, code: 50, want: []string{"shim.binary"}},
 	{name: "GC fails", verb: "GC", keys: map[string]any{"cni.dev/valid-attachments": raw("[]")}, fails: map[string]error{"POST gc": shim.Errorf(shim.CodeInternal, "one is stuck")}, code: 999, want: []string{"one is stuck"}},

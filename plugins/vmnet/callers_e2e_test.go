@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmnet-cni/vmnet/internal/port"
 	"github.com/vmnet-cni/vmnet/internal/require"
 )
 
@@ -84,9 +84,10 @@ func TestE2ECnitool(t *testing.T) {
 	s := newSpy(t, h)
 	tool := filepath.Join(needReference(t), "cnitool")
 	dir := writeConf(t, `{"mac":true,"ips":true}`)
+	netns := fmt.Sprintf("/nonexistent/vm-%d", os.Getpid()) // the cache is everybody's
 	run := func(verb string, want int) string {
 		t.Helper()
-		cmd := exec.Command(tool, verb, "shared", "/nonexistent/vm-one")
+		cmd := exec.Command(tool, verb, "shared", netns)
 		cmd.Env = append(os.Environ(), "CNI_PATH="+s.bin, "NETCONFPATH="+dir, "CNI_IFNAME=net0",
 			"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME=pod", `CAP_ARGS={"mac":"02:00:00:00:00:55","ips":["192.168.127.40"]}`)
 		var stdout, stderr bytes.Buffer
@@ -112,7 +113,7 @@ func TestE2ECnitool(t *testing.T) {
 	if want := []string{"STATUS", "ADD", "CHECK", "DEL", "GC", "DEL", "DEL"}; !slices.Equal(verbs, want) {
 		t.Errorf("calls %v: want %v", verbs, want)
 	}
-	if !strings.Contains(env["ADD"], "CNI_NETNS=/nonexistent/vm-one\n") || !strings.Contains(env["ADD"], "CNI_CONTAINERID=cnitool-") || strings.Contains(stdin["GC"], "cni.dev/") {
+	if !strings.Contains(env["ADD"], "CNI_NETNS="+netns+"\n") || !strings.Contains(env["ADD"], "CNI_CONTAINERID=cnitool-") || strings.Contains(stdin["GC"], "cni.dev/") {
 		t.Errorf("ADD: %s GC: %s", env["ADD"], stdin["GC"])
 	}
 }
@@ -130,13 +131,8 @@ func TestE2EGoCNI(t *testing.T) {
 		needReference(t) // skips where there is no module proxy
 		t.Fatalf("go build: %v: %s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	id := "default-" + strings.Repeat("0123456789abcdef", 4)
+	port := port.Free(t, 1)[0]
+	id := fmt.Sprintf("default-%064x", os.Getpid()) // as long as containerd's; its cache is everybody's
 	cmd := exec.Command(program, "-bin", s.bin, "-conf", writeConf(t, `{"portMappings":true,"bandwidth":true,"dns":true,"io.kubernetes.cri.pod-annotations":true,"cgroupPath":true}`),
 		"-id", id, "-port", fmt.Sprint(port))
 	out, err := cmd.CombinedOutput()

@@ -5,19 +5,16 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/vmnet-cni/vmnet/internal/port"
 )
 
 // TestE2ECapabilities has the built programs take what containerd and podman
 // send: a port is forwarded until DEL, and refused to a second container.
 func TestE2ECapabilities(t *testing.T) {
 	h := newHost(t)
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	port := l.Addr().(*net.TCPAddr).Port
+	port := port.Free(t, 1)[0]
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	forwarded := func() bool {
 		c, err := net.Dial("tcp4", addr)
 		if err == nil {

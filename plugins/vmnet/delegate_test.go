@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -203,7 +205,7 @@ func TestDelegateFails(t *testing.T) {
 			}
 			stdin := conf(t, fake.path, keys)
 			if tt.short {
-				stdin = strings.Replace(stdin, `"timeout":"5s"`, `"timeout":"300ms"`, 1)
+				stdin = strings.Replace(stdin, `"timeout":"60s"`, `"timeout":"2s"`, 1)
 			}
 			env := map[string]string{"CNI_PATH": s.dir}
 			for k, v := range tt.env {
@@ -211,7 +213,7 @@ func TestDelegateFails(t *testing.T) {
 			}
 			start := time.Now()
 			got := runVerb(t, "ADD", env, strings.NewReader(stdin))
-			if took := time.Since(start); took > 4*time.Second {
+			if took := time.Since(start); took > 30*time.Second { // half of the delegate that hangs
 				t.Errorf("took %v", took)
 			}
 			var e cniError
@@ -275,7 +277,7 @@ func TestDelegateErrorsOfOtherVerbs(t *testing.T) {
 	succeeds(t, "ADD", env, c)
 	before := len(s.calls(t))
 	fake.set("DELETE", errHang)
-	got := runVerb(t, "DEL", env, strings.NewReader(strings.Replace(c, `"timeout":"5s"`, `"timeout":"200ms"`, 1)))
+	got := runVerb(t, "DEL", env, strings.NewReader(strings.Replace(c, `"timeout":"60s"`, `"timeout":"200ms"`, 1)))
 	if got.code == 0 || len(s.calls(t)) != before {
 		t.Errorf("DEL with a hanging shim: %s, calls %v", got.stdout, s.calls(t)[before:])
 	}
@@ -285,16 +287,21 @@ func TestDelegateErrorsOfOtherVerbs(t *testing.T) {
 // keeps stdout does not keep ADD.
 func TestDelegateOutput(t *testing.T) {
 	emptyDirs(t)
-	s := newIPAM(t, map[string]string{"ADD": "echo from the delegate >&2; sleep 8 2>/dev/null &\n" + prints(goodLease)})
+	s := newIPAM(t, map[string]string{"ADD": "echo from the delegate >&2; sleep 60 2>/dev/null & echo $! > $d/child\n" + prints(goodLease)})
 	fake := newFakeShim(t)
 	start := time.Now()
 	got := runVerb(t, "ADD", map[string]string{"CNI_PATH": s.dir}, strings.NewReader(conf(t, fake.path, delegated)))
 	if got.code != 0 || got.stderr != "from the delegate\n" {
 		t.Errorf("%+v", got)
 	}
-	if took := time.Since(start); took > 4*time.Second {
+	if took := time.Since(start); took > 30*time.Second { // half of the child's
 		t.Errorf("took %v", took)
 	}
+	var child int
+	if _, err := fmt.Sscan(s.read(t, "child"), &child); err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Kill(child, syscall.SIGKILL)
 }
 
 // A delegate of an ADD that was killed still runs: DEL waits for it.

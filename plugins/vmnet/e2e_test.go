@@ -270,7 +270,7 @@ func TestE2ELibcni(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		rt := &libcni.RuntimeConf{
 			ContainerID: strings.Repeat("0123456789abcdef", 4), NetNS: "vm://one", IfName: "eth0",

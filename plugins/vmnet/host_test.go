@@ -93,7 +93,7 @@ func zombie(pid int) bool {
 // must reach their end soon after the plugin's.
 func (h *host) exec(verb, id string, env map[string]string, conf string) outcome {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(h.bin, "vmnet"))
 	vars := map[string]string{"CNI_COMMAND": verb, "CNI_CONTAINERID": id, "CNI_IFNAME": "eth0", "CNI_NETNS": "vm://" + id}
@@ -151,7 +151,7 @@ func (h *host) clean() {
 	}
 }
 
-const e2eConf = `{"cniVersion":"1.1.0","name":"shared","type":"vmnet"}`
+const e2eConf = `{"cniVersion":"1.1.0","name":"shared","type":"vmnet","shim":{"timeout":"60s"}}`
 
 func result(t *testing.T, out string) (r types100.Result) {
 	t.Helper()
@@ -214,9 +214,9 @@ func askGateway(t *testing.T, o *handover.Offer, r types100.Result) {
 		if !ok {
 			t.Error("the frame fd ended before the gateway answered")
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		o.File.Close()
-		t.Error("no answer to ARP from the gateway in 5s")
+		t.Error("no answer to ARP from the gateway in a minute")
 	}
 }
 

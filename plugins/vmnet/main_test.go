@@ -49,24 +49,27 @@ func runVerb(t testing.TB, verb string, env map[string]string, stdin io.Reader) 
 		environ = append(environ, key+"="+value)
 	}
 	var stdout, stderr bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	code := runIn(ctx, environ, stdin, &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 
 // conf returns a configuration that uses the socket, with the given keys added
-// or replaced; nil removes one.
+// or replaced; nil removes one, and the socket of shim.
 func conf(t testing.TB, socket string, keys map[string]any) string {
 	t.Helper()
 	c := map[string]any{
 		"cniVersion": "1.1.0", "name": "shared", "type": "vmnet",
-		"shim": map[string]any{"address": socket, "spawn": false, "timeout": "5s"},
+		"shim": map[string]any{"address": socket, "spawn": false, "timeout": "60s"},
 	}
 	for k, v := range keys {
-		if v == nil {
+		switch {
+		case v == nil && k == "shim": // the one of this machine
+			c[k] = map[string]any{"timeout": "60s"}
+		case v == nil:
 			delete(c, k)
-		} else {
+		default:
 			c[k] = v
 		}
 	}
