@@ -314,10 +314,10 @@ func strangeNetNS(p *probe) {
 	}
 }
 
-// answers demands an answer in 5 s that is whole: what stdout has fits the exit.
+// answers demands an answer in 10 s that is whole: what stdout has fits the exit.
 func (p *probe) answers(what string, a *attachment, verb string) {
 	c := a.call(verb, a.prev())
-	c.limit = min(p.target.Timeout, 5*time.Second)
+	c.limit = min(p.target.Timeout, 10*time.Second)
 	o := a.run(c)
 	docs, err := documents(o.stdout)
 	want := 1

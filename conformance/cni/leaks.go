@@ -13,9 +13,13 @@ import (
 	"time"
 )
 
-// settleLimit is how long what an attachment had may take to go: a kernel takes
-// a veth away some time after its namespace.
-const settleLimit = 3 * time.Second
+// settleLimit is how long what an attachment had may take to go, and kernelLimit how
+// long links and processes may: a kernel takes a veth away some time after its
+// namespace, and that is long where many namespaces go at once.
+const (
+	settleLimit = 3 * time.Second
+	kernelLimit = time.Minute
+)
 
 // An inventory counts what there is on the host, by kind and name: links of the
 // host's namespace, files in the target's directories, lines of its inventory
@@ -115,7 +119,7 @@ func (s *session) warmUp(n int) {
 		a.del()
 		a.dropDomain()
 		// The links of the attachment itself go a moment later.
-		poll(settleLimit/3, func() bool {
+		poll(kernelLimit, func() bool {
 			return !slices.ContainsFunc(s.take().more(before), func(k string) bool { return strings.HasPrefix(k, "link veth") })
 		})
 	})
@@ -129,9 +133,13 @@ func (s *session) warmUp(n int) {
 func (p *probe) settle() {
 	p.base.merge(p.session.base)
 	var left []string
-	poll(settleLimit, func() bool {
+	start := time.Now()
+	poll(kernelLimit, func() bool {
 		left = p.take().more(p.base)
-		return len(left) == 0
+		byKernel := slices.ContainsFunc(left, func(k string) bool {
+			return strings.HasPrefix(k, "link ") || strings.HasPrefix(k, "process ")
+		})
+		return len(left) == 0 || !byKernel && time.Since(start) > settleLimit
 	})
 	if len(left) == 0 {
 		return

@@ -93,7 +93,11 @@ func statusCheap(p *probe) {
 	a.mustAdd()
 	before := p.take()
 	var status, version []time.Duration
-	for range 5 {
+	cheap := func() bool {
+		return len(status) > 0 && slices.Min(status) <= 10*slices.Min(version)+100*time.Millisecond
+	}
+	// The best of both counts: a busy machine only adds.
+	for n := 0; n < 5 || n < 25 && !cheap(); n++ {
 		o := a.status()
 		if !p.ok("STATUS", o) {
 			return
@@ -101,9 +105,7 @@ func statusCheap(p *probe) {
 		status = append(status, o.took)
 		version = append(version, p.call(call{command: "VERSION", stdin: encode(p.conf(0))}).took)
 	}
-	slices.Sort(status)
-	slices.Sort(version)
-	if most := 10*version[len(version)/2] + 100*time.Millisecond; status[len(status)/2] > most {
+	if !cheap() {
 		p.failf("STATUS takes more than ten times as long as VERSION and 100 ms")
 	}
 	if now := p.take(); len(now.more(before)) > 0 || len(before.more(now)) > 0 {

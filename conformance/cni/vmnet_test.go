@@ -45,7 +45,7 @@ func drivers() []driverCase {
 // config is what the plugin is judged with.
 func (d driverCase) config() []byte {
 	return fmt.Appendf(nil, `{
-  "cniVersion": "1.1.0", "name": "judged", "type": "vmnet", "mode": "shared", "driver": %q, "shim": {"timeout": "3s"},
+  "cniVersion": "1.1.0", "name": "judged", "type": "vmnet", "mode": "shared", "driver": %q, "shim": {"timeout": "5s"},
   "capabilities": {"mac": true, "ips": true, "dns": true, "portMappings": true, "bandwidth": true, "ipRanges": true%s}
 }`, d.driver, d.capabilities)
 }
@@ -143,7 +143,7 @@ func vmnetTarget(t *testing.T, bin string, d driverCase) cni.Target {
 		Dirs: []string{dir}, Ignore: []string{"*.log", "pid", "link *"},
 		Inventory: self + " vmnet-list", Drift: self + " vmnet-drift",
 		Bad:   []string{`{"mtu": "x"}`, `{"mtu": 1}`, `{"subnet": "10.0.0.0/33"}`, `{"mode": "bridge"}`, `{"driver": "x"}`, `{"frames": 1}`},
-		Small: `{"subnet": "192.168.250.0/29"}`, Timeout: 15 * time.Second,
+		Small: `{"subnet": "192.168.250.0/29"}`, Timeout: 30 * time.Second,
 	}
 }
 
