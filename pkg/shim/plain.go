@@ -71,6 +71,7 @@ func (n NetworkSpec) write(o *plainjson.Object) {
 	writePrefix(o, "subnet6", n.Subnet6)
 	o.Text("ipv4", n.IPv4)
 	o.Text("ipv6", n.IPv6)
+	writeAddr(o, "rangeEnd", n.RangeEnd)
 	o.Text("uplink", n.Uplink)
 	o.Int("mtu", n.MTU)
 	o.True("isolated", n.Isolated)

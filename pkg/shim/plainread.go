@@ -191,6 +191,8 @@ func (d *Direction) readMember(key string, v plainjson.Value) bool {
 		return v.Uint(&d.Frames, 64)
 	case "bytes":
 		return v.Uint(&d.Bytes, 64)
+	case "queuedBytes":
+		return v.Uint(&d.QueuedBytes, 64)
 	case "drops":
 		d.Drops = map[string]uint64{}
 		return v.Members(func(reason string, v plainjson.Value) bool {
@@ -251,6 +253,8 @@ func (n *NetworkSpec) readMember(key string, v plainjson.Value) bool {
 		return v.Text(&n.IPv4)
 	case "ipv6":
 		return v.Text(&n.IPv6)
+	case "rangeEnd":
+		return v.Into(&n.RangeEnd)
 	case "uplink":
 		return v.Text(&n.Uplink)
 	case "mtu":
