@@ -80,7 +80,7 @@ $(BIN)/golangci-lint: Makefile
 	GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@touch $@
 
-bench: build ## ours beside gvproxy, passt, slirp4netns, bridge and the kernel: tables, plots, JSON; BENCHFLAGS="-only nat -cpuprofile DIR"
+bench: build ## ours beside gvproxy, passt, slirp4netns, QEMU, bridge and the kernel: tables, plots, JSON; BENCHFLAGS="-only nat -cpuprofile DIR"
 	@./conformance/deps.sh bench
 	cd conformance/bench/peers && $(GO) build -trimpath -ldflags '-s -w' -o $(abspath $(BIN))/gvproxy github.com/containers/gvisor-tap-vsock/cmd/gvproxy
 	$(GO) build -trimpath -o $(BIN)/vmnet-bench ./conformance/bench

@@ -4,7 +4,8 @@
 #   all  that, and clang with blocks for the library with vmnet.framework's ABI,
 #        etcd for the store that a fleet shares, containerd, and what reads
 #        captures and metrics
-#   bench  clang, and what make bench runs beside ours: passt, slirp4netns, nft
+#   bench  QEMU and kernel, clang, and what make bench runs beside ours: passt,
+#          slirp4netns, nft
 # As root on Debian and its kin it installs; elsewhere it prints the one command
 # and says what is left out. It never fails for that: the tests say what they
 # skip and why.
@@ -13,7 +14,7 @@ vm="qemu-system-x86 busybox-static"
 all="$vm clang libblocksruntime-dev iproute2 nftables tcpdump tshark"
 case "${1:-all}" in
 vm) want=$vm ;;
-bench) want="clang libblocksruntime-dev iproute2 nftables ethtool passt slirp4netns" ;;
+bench) want="$vm clang libblocksruntime-dev iproute2 nftables ethtool passt slirp4netns" ;;
 *) want=$all ;;
 esac
 
@@ -107,8 +108,7 @@ Linux)
     apt-get update -q >/dev/null
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >/dev/null
   fi
-  [ "${1:-all}" = bench ] && exit 0
-  [ "${1:-all}" = vm ] || { fetch_etcd; fetch_containerd; fetch_clients; fetch_promtool; }
+  [ "${1:-all}" = vm ] || [ "${1:-all}" = bench ] || { fetch_etcd; fetch_containerd; fetch_clients; fetch_promtool; }
   [ "$(uname -m)" = x86_64 ] || { echo "deps: the real guest is x86-64 only so far; left out" >&2; exit 0; }
   fetch_kernel
   ;;

@@ -70,6 +70,7 @@ CMD finds in its environment:
 	fl.StringVar(&f.req.Network.Uplink, "uplink", "", "`interface` for mode bridged")
 	fl.IntVar(&f.req.Network.MTU, "mtu", 0, "MTU in bytes; 1500 when 0")
 	fl.BoolVar(&f.req.Network.Isolated, "isolated", false, "keep the guests of the network from each other")
+	fl.BoolVar(&f.req.Network.Offload, "offload", false, "frames of up to 64 KiB with open checksums; CMD's guest must know them")
 	fl.BoolVar(&f.req.Network.HostLoopback, "host-loopback", false, "let guests reach the host's loopback at the subnet's last address")
 	fl.StringVar(&f.req.Frames, "frames", shim.FramesDgram, "kind of the frame fd: dgram, stream or, with driver tap, tap")
 	fl.StringVar(&f.req.MAC, "mac", "", "MAC; made from network, id and ifname when empty")

@@ -4,6 +4,7 @@
 // docs/performance.md says what the figures mean. What the machine cannot run is
 // said at the end, with the reason.
 //
-// Its parts are nat (guests behind an address translator), relay (driver vmnet's),
+// Its parts are nat (guests behind an address translator), qemu (real guests on
+// QEMU's own network backends and on ours), relay (driver vmnet's),
 // verbs (the plugin's), stages (what the relay's stages cost) and tap (driver tap's).
 package main

@@ -11,6 +11,8 @@ import (
 
 func runNAT(context.Context, options, *report) error { return notHere("network namespaces") }
 
+func runQEMU(context.Context, options, *report) error { return notHere("network namespaces") }
+
 func runForward([]string) error { return notHere("taps") }
 
 func notHere(what string) error {

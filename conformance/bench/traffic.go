@@ -118,29 +118,70 @@ func runTraffic(args []string) error {
 	if err != nil {
 		return err
 	}
+	t, err := exchange(args[0], args[1][0], long)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(t)
+}
+
+// exchange moves bytes between here and the outside.
+func exchange(addr string, mode byte, long time.Duration) (t traffic, err error) {
 	d := net.Dialer{Timeout: 5 * time.Second}
+	c, err := d.DialContext(context.Background(), "tcp", addr)
+	if err != nil {
+		return t, err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(long + 10*time.Second))
+	if _, err := c.Write([]byte{mode}); err != nil {
+		return t, err
+	}
+	switch mode {
+	case upload:
+		return sendFor(c, long)
+	case download:
+		return readFor(c, long)
+	}
+	return pingPong(c, long)
+}
+
+// An order is what an agent is to measure.
+type order struct {
+	Addr string        `json:"addr"`
+	Mode byte          `json:"mode"`
+	Long time.Duration `json:"long"`
+}
+
+// An answer is what an agent saw, or what went wrong.
+type answer struct {
+	traffic
+	Err string `json:"err,omitempty"`
+}
+
+// runAgent is a guest that nobody can start programs in: it fetches its orders from
+// the address that is its argument, until that is gone.
+func runAgent(args []string) error {
+	d := net.Dialer{Timeout: 30 * time.Second}
 	c, err := d.DialContext(context.Background(), "tcp", args[0])
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(long + 10*time.Second))
-	if _, err := c.Write([]byte(args[1])); err != nil {
-		return err
+	in, out := json.NewDecoder(c), json.NewEncoder(c)
+	for {
+		var o order
+		if err := in.Decode(&o); err != nil {
+			return nil //nolint:nilerr // the bench has ended
+		}
+		var a answer
+		if a.traffic, err = exchange(o.Addr, o.Mode, o.Long); err != nil {
+			a.Err = err.Error()
+		}
+		if err := out.Encode(a); err != nil {
+			return err
+		}
 	}
-	var t traffic
-	switch args[1][0] {
-	case upload:
-		t, err = sendFor(c, long)
-	case download:
-		t, err = readFor(c, long)
-	default:
-		t, err = pingPong(c, long)
-	}
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(t)
 }
 
 // sendFor sends until the other end, which has counted for so long, says how much
