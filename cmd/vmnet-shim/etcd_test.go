@@ -79,7 +79,7 @@ func TestServeEtcd(t *testing.T) {
 	}
 	flags := func(machine string) []string {
 		return []string{"--ipam-store", "etcd", "--etcd-endpoints", e.Endpoint, "--etcd-cacert", e.CA, "--etcd-cert", e.Cert, "--etcd-key", e.Key,
-			"--etcd-user", "vmnet", "--etcd-password-file", password, "--etcd-timeout", "3s", "--machine", machine}
+			"--etcd-user", "vmnet", "--etcd-password-file", password, "--etcd-timeout", "8s", "--machine", machine}
 	}
 	one, two := newWorld(t), newWorld(t)
 	one.serve(flags("m1")...)
@@ -163,7 +163,7 @@ func testWrongEtcdFlags(t *testing.T, flags func(string) []string) {
 		t.Fatal(err)
 	}
 	w := newWorld(t)
-	w.serve(change("--etcd-password-file", wrong)[1:]...)
+	w.serve(append(change("--etcd-password-file", wrong)[1:], "--etcd-timeout", "3s")...)
 	if status, _, errs := w.run("leases"); status != 1 || !strings.Contains(errs, "store is not available") || strings.Contains(errs, "wrong\n") {
 		t.Errorf("with a wrong password: %d %s", status, errs)
 	}

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	leak.Main(m, nil)
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // A world is a pair of directories, and the shim that may run in them.
 type world struct {

@@ -239,7 +239,7 @@ func TestDrain(t *testing.T) {
 // wait polls until fn reports true.
 func wait(t testing.TB, what string, fn func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !fn(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !fn(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: has not come", what)
 		}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/guest"
 	"github.com/vmnet-cni/vmnet/conformance/vm"
 	"github.com/vmnet-cni/vmnet/conformance/vm/vmtest"
+	"github.com/vmnet-cni/vmnet/internal/port"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -31,7 +33,9 @@ import (
 // directory: STATUS and CHECK say so, and when the cause is gone the shim comes back
 // by itself, with its guests.
 func TestCrashLoop(t *testing.T) {
-	m := newMachine(t, map[string]any{"shim": map[string]any{"timeout": "2s"}})
+	m := newMachine(t, nil)
+	hasty := netstack().machineIn(t, filepath.Dir(m.Dirs.State), map[string]any{"shim": map[string]any{"timeout": "2s"}})
+	defer hasty.Client.Close()
 	portA, ra := push(t, m, "a")
 	portB, rb := push(t, m, "b")
 	a, b := newTalker(t, portA, ra), newTalker(t, portB, rb)
@@ -52,10 +56,10 @@ func TestCrashLoop(t *testing.T) {
 		return err == nil && p != ""
 	})
 	var e *types.Error
-	if err := m.Status(soon(t)); !errors.As(err, &e) || e.Code != 51 || !strings.Contains(err.Error(), "the shim has died 10 times within a minute, the last time: exit status 1") {
+	if err := hasty.Status(soon(t)); !errors.As(err, &e) || e.Code != 51 || !strings.Contains(err.Error(), "the shim has died 10 times within a minute, the last time: exit status 1") {
 		t.Errorf("STATUS: %v, want code 51 with what the keeper knows", err)
 	}
-	if err := m.Check(soon(t), "a", ra.Interfaces[0].Sandbox); err == nil || !strings.Contains(err.Error(), "the shim has died 10 times") {
+	if err := hasty.Check(soon(t), "a", ra.Interfaces[0].Sandbox); err == nil || !strings.Contains(err.Error(), "the shim has died 10 times") {
 		t.Errorf("CHECK: %v, want what the keeper knows", err)
 	}
 	if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
@@ -82,13 +86,13 @@ func TestCrashLoop(t *testing.T) {
 // from outside is refused, not even while there is no shim.
 func TestKeeperForward(t *testing.T) {
 	m := newMachine(t, nil)
-	port, r := push(t, m, "first") // starts the shim
-	defer port.Close()
+	frames, r := push(t, m, "first") // starts the shim
+	defer frames.Close()
 	n, err := m.Client.Network(soon(t), m.Network())
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t))
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port.Free(t, 1)[0])
 	req := shim.AttachRequest{
 		Network:  shim.NetworkSpec{Subnet: n.Subnet, HostLoopback: true},
 		Forwards: []shim.Forward{{HostIP: at.Addr(), HostPort: at.Port(), ContainerPort: 80}},
@@ -138,7 +142,7 @@ func TestKeeperForward(t *testing.T) {
 			return
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		if data, err := io.ReadAll(c); string(data) != "hello\n" {
 			t.Errorf("%s: %q, %v", from, data, err)
 		}
@@ -170,16 +174,6 @@ func TestKeeperForward(t *testing.T) {
 	if err := m.Del(soon(t), "first", r.Interfaces[0].Sandbox); err != nil {
 		t.Error(err)
 	}
-}
-
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return portOf(l)
 }
 
 // linuxTalks boots a Linux guest, and a small guest beside it that pings it.
@@ -279,14 +273,14 @@ func linuxSurvives(t *testing.T, w *world) {
 	kills := 0
 	killers.Go(func() {
 		for {
+			if s, err := m.Client.Status(soon(t)); err == nil {
+				_ = syscall.Kill(s.PID, syscall.SIGKILL)
+				kills++
+			}
 			select {
 			case <-stop:
 				return
 			case <-time.After(time.Duration(200+rand.IntN(600)) * time.Millisecond): // the instant is the point
-			}
-			if s, err := m.Client.Status(soon(t)); err == nil {
-				_ = syscall.Kill(s.PID, syscall.SIGKILL)
-				kills++
 			}
 		}
 	})

@@ -128,7 +128,7 @@ func survive(t *testing.T, w *world, kind string) {
 			continue
 		}
 		after := count(t, m)
-		for end := time.Now().Add(15 * time.Second); after != first && time.Now().Before(end); after = count(t, m) {
+		for end := time.Now().Add(time.Minute); after != first && time.Now().Before(end); after = count(t, m) {
 			time.Sleep(time.Millisecond) // the keeper reads READY=1 a moment later
 		}
 		if after != first {
@@ -240,16 +240,20 @@ type census struct{ kept, files int }
 
 func count(t *testing.T, m *e2e.Machine) (c census) {
 	t.Helper()
+	var files []string
+	wait(t, "the keeper's READY=1", func() bool { // what came before it is done as well
+		var err error
+		if files, err = m.Files(); err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(files, func(f string) bool { return strings.HasPrefix(f, "run/keeper-") })
+	})
 	s, err := m.Client.Status(soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	fds, err := os.ReadDir("/proc/" + strconv.Itoa(s.Keeper) + "/fd")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	files, err := m.Files()
-	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range fds { // those of the store are sockets and taps

@@ -44,9 +44,13 @@ func TestScale(t *testing.T) {
 	if limit := 300 << 10; each > limit {
 		t.Errorf("%d bytes of resident memory each, want at most %d", each, limit)
 	}
+	const most = 100 * time.Millisecond
 	busy := s.idle(time.Second)
+	for end := time.Now().Add(time.Minute); busy > most && time.Now().Before(end); { // it has work left on a busy machine
+		busy = s.idle(time.Second)
+	}
 	t.Logf("idle for a second: %v of processor time", busy)
-	if busy > 100*time.Millisecond {
+	if busy > most {
 		t.Errorf("idle for a second took %v of processor time", busy)
 	}
 	early, late := median(took[:len(took)/10+1]), median(took[len(took)-len(took)/10-1:])

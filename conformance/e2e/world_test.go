@@ -87,17 +87,7 @@ func (w *world) machine(t testing.TB, keys map[string]any) *e2e.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plugin := map[string]any{"type": "vmnet"}
-	maps.Copy(plugin, w.keys)
-	maps.Copy(plugin, keys)
-	conf, err := json.Marshal(map[string]any{"cniVersion": "1.1.0", "name": "e2e", "plugins": []any{plugin}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := e2e.New(e2e.Config{Bin: bin, Dir: dir, ConfList: conf, Env: w.env, Do: w.do})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := w.machineIn(t, dir, keys)
 	t.Cleanup(func() {
 		empty(t, m)
 		if _, err := m.Stop(soon(t)); err != nil {
@@ -113,6 +103,24 @@ func (w *world) machine(t testing.TB, keys map[string]any) *e2e.Machine {
 			t.Error(err)
 		}
 	})
+	return m
+}
+
+// machineIn returns a machine in a directory, which may be another's: then it is the
+// same machine by another configuration.
+func (w *world) machineIn(t testing.TB, dir string, keys map[string]any) *e2e.Machine {
+	t.Helper()
+	plugin := map[string]any{"type": "vmnet"}
+	maps.Copy(plugin, w.keys)
+	maps.Copy(plugin, keys)
+	conf, err := json.Marshal(map[string]any{"cniVersion": "1.1.0", "name": "e2e", "plugins": []any{plugin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := e2e.New(e2e.Config{Bin: bin, Dir: dir, ConfList: conf, Env: w.env, Do: w.do})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return m
 }
 

@@ -136,7 +136,7 @@ func TestRenew(t *testing.T) {
 	if err := g.Release(soon(t)); err != nil {
 		t.Errorf("release: %v", err)
 	}
-	for end := time.Now().Add(10 * time.Second); responder.Stats().Releases == 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); responder.Stats().Releases == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the release did not arrive: %+v", responder.Stats())
 		}

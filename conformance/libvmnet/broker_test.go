@@ -39,7 +39,7 @@ func play(t *testing.T, lib libvmnet.Library, broker, name string, args ...strin
 		t.Fatalf("start %s: %v", name, err)
 	}
 	t.Cleanup(func() { _ = r.cmd.Process.Kill(); _ = r.cmd.Wait() })
-	timer := time.AfterFunc(30*time.Second, func() { _ = r.cmd.Process.Kill() })
+	timer := time.AfterFunc(2*time.Minute, func() { _ = r.cmd.Process.Kill() })
 	defer timer.Stop()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
@@ -107,10 +107,10 @@ func TestBrokerLogicalNetwork(t *testing.T) {
 	})
 }
 
-// eventually calls f until it succeeds, for ten seconds at most.
+// eventually calls f until it succeeds, for a minute at most.
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for err := f(); err != nil; err = f() {
 		if time.Now().After(deadline) {
 			t.Fatal(err)

@@ -96,11 +96,10 @@ func traces(t testing.TB) string {
 func same(t testing.TB, before string) {
 	t.Helper()
 	var now string
-	for range 100 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if now = traces(t); now == before {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Errorf("left behind:\n%s\nbefore:\n%s", now, before)
 }
@@ -190,11 +189,11 @@ func outside(t testing.TB, name, here, there string) (do func(func() error)) {
 		t.Fatal(err)
 	}
 	do(func() error { return up("lan0", there) })
-	for range 200 { // the kernel says a little later that there is a carrier
+	// The kernel says a little later that there is a carrier.
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if l, err := netlink.LinkByName(name); err != nil || l.Attrs().OperState == netlink.OperUp {
 			return do
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("link %s: no carrier", name)
 	return nil

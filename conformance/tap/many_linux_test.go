@@ -161,7 +161,7 @@ func again(t *testing.T, m *e2e.Machine, pid int) {
 func mended(t *testing.T, m *e2e.Machine) {
 	t.Helper()
 	var want, there []string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		list, err := m.Client.Attachments(soon(t))
 		if err != nil {
 			t.Fatal(err)

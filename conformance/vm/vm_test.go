@@ -211,7 +211,7 @@ func TestKill(t *testing.T) {
 				t.Fatal(err)
 			}
 			end(g, cancel)
-			wait, cancelWait := context.WithTimeout(t.Context(), 20*time.Second)
+			wait, cancelWait := context.WithTimeout(t.Context(), time.Minute)
 			defer cancelWait()
 			if err := g.Wait(wait); err == nil || wait.Err() != nil {
 				t.Errorf("QEMU ended with %v, want it killed", err)
