@@ -19,6 +19,7 @@ import (
 
 	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -48,7 +49,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	base, err := os.MkdirTemp("", "vc")
+	base, err := tempdir.Make("vc")
 	if err != nil {
 		t.Fatal(err)
 	}

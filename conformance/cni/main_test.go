@@ -13,6 +13,7 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/cni"
 	"github.com/vmnet-cni/vmnet/conformance/cni/internal/mutant"
 	"github.com/vmnet-cni/vmnet/internal/leak"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 )
 
 // built are the programs that the tests execute.
@@ -39,7 +40,7 @@ func run(m *testing.M) (code int, err error) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		return 1, err
 	}
-	if built.dir, err = os.MkdirTemp("", "cnitest"); err != nil {
+	if built.dir, err = tempdir.Make("cnitest"); err != nil {
 		return 1, err
 	}
 	defer func() { _ = os.RemoveAll(built.dir) }()
@@ -76,7 +77,7 @@ const mutantConfig = `{
 // mutantTarget returns the mutant plugin with a fault, or none.
 func mutantTarget(t *testing.T, fault string) cni.Target {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "m") // a short path, since sockets are in it
+	dir, err := tempdir.Make("m") // a short path, since sockets are in it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/cni"
 	"github.com/vmnet-cni/vmnet/conformance/libvmnet"
 	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -124,7 +125,7 @@ func judge(t *testing.T, target cni.Target) {
 
 func vmnetTarget(t *testing.T, bin string, d driverCase) cni.Target {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "v") // a short path, since sockets are below it
+	dir, err := tempdir.Make("v") // a short path, since sockets are below it
 	if err != nil {
 		t.Fatal(err)
 	}

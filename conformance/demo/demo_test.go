@@ -18,6 +18,7 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/vm"
 	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 )
 
 // bin holds the programs, built once for all tests.
@@ -40,7 +41,7 @@ const nobody = 65534
 // temporary directory of its own, and checks that nothing is left there.
 func demoAs(t *testing.T, uid uint32, args ...string) (out string, status int) {
 	t.Helper()
-	tmp, err := os.MkdirTemp("", "vmnet-demo-test-")
+	tmp, err := tempdir.Make("vmnet-demo-test-")
 	if err != nil {
 		t.Fatal(err)
 	}

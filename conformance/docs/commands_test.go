@@ -17,6 +17,7 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -112,7 +113,7 @@ type sandbox struct {
 // newSandbox makes one for a page and runs the page's set-up.
 func newSandbox(t *testing.T, page string) *sandbox {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "vmnet-docs-")
+	dir, err := tempdir.Make("vmnet-docs-")
 	if err != nil {
 		t.Fatal(err)
 	}

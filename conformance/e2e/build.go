@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 )
 
 // Build builds the plugin and the shim, and whatever other packages are named,
 // into a new directory that every user can read. race asks for the race
 // detector, which needs a C compiler. The caller calls remove.
 func Build(race bool, more ...string) (dir string, remove func(), err error) {
-	if dir, err = os.MkdirTemp("", "vmnet-bin-"); err != nil {
+	if dir, err = tempdir.Make("vmnet-bin-"); err != nil {
 		return "", nil, err
 	}
 	remove = func() { _ = os.RemoveAll(dir) }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -80,7 +81,7 @@ func newMachine(t testing.TB, keys map[string]any) *e2e.Machine {
 // the test that nothing is left on it.
 func (w *world) machine(t testing.TB, keys map[string]any) *e2e.Machine {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "vmnet-e2e-")
+	dir, err := tempdir.Make("vmnet-e2e-")
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)
 	}

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 )
 
 // BrokerEnv names the variable by which the library finds its broker.
@@ -16,7 +18,7 @@ const BrokerEnv = "LIBVMNET_BROKER"
 // variables for the broker itself may be given in env, "LIBVMNET_TEST=dhcp=0".
 func StartBroker(t testing.TB, lib Library, env ...string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lvbroker-") // short: a socket's path has 107 bytes
+	dir, err := tempdir.Make("lvbroker-") // short: a socket's path has 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/vmnet-cni/vmnet/conformance/e2e"
 	"github.com/vmnet-cni/vmnet/internal/ownns"
 	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 )
 
 // bin has the plugin and the shim.
@@ -58,7 +59,7 @@ func machine(t testing.TB, keys map[string]any) *e2e.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "vt")
+	dir, err := tempdir.Make("vt")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -75,7 +76,7 @@ const patience = time.Minute
 // shims that were started in them.
 func testDirs(t *testing.T) shim.Dirs {
 	t.Helper()
-	base, err := os.MkdirTemp("", "shim")
+	base, err := tempdir.Make("shim")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 )
 
 // served is a server of net/http on a socket, and the transport to it.
@@ -184,7 +186,7 @@ func TestHungShim(t *testing.T) {
 // short enough wherever temporary files are.
 func socketIn(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "st")
+	dir, err := tempdir.Make("st")
 	if err != nil {
 		t.Fatal(err)
 	}

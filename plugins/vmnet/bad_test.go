@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/vmnet-cni/vmnet/internal/leak"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -110,7 +111,7 @@ func waitFor(t testing.TB, what string, done func() bool) {
 
 // answeringRuntime is a runtime that takes the frame fd and answers wrongly.
 func answeringRuntime(t *testing.T, answer string) string {
-	dir, err := os.MkdirTemp("", "rt")
+	dir, err := tempdir.Make("rt")
 	if err != nil {
 		t.Fatal(err)
 	}

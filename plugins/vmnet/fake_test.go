@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -39,7 +40,7 @@ var errHang = fmt.Errorf("hang")
 
 func newFakeShim(t testing.TB) *fakeShim {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "fake") // short: the path of a socket
+	dir, err := tempdir.Make("fake") // short: the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -28,7 +29,7 @@ var built bool
 // bin builds the plugin and the shim, once for all tests of this process.
 var bin = sync.OnceValues(func() (string, error) {
 	built = true
-	dir, err := os.MkdirTemp("", "vmnet-bin")
+	dir, err := tempdir.Make("vmnet-bin")
 	if err != nil {
 		return "", err
 	}

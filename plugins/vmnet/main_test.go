@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmnet-cni/vmnet/internal/leak"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 )
 
 func TestMain(m *testing.M) {
@@ -99,7 +100,7 @@ func oneDocument(t testing.TB, stdout string, v any) {
 // machine matters, and returns them.
 func emptyDirs(t testing.TB) (runtime, state string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "vmn")
+	dir, err := tempdir.Make("vmn")
 	if err != nil {
 		t.Fatal(err)
 	}

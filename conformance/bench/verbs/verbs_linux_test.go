@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmnet-cni/vmnet/internal/reference"
 	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -160,7 +161,7 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 // own.
 func ours(b *testing.B) subject {
 	b.Helper()
-	dir, err := os.MkdirTemp("", "v") // a short path, since sockets are below it
+	dir, err := tempdir.Make("v") // a short path, since sockets are below it
 	if err != nil {
 		b.Fatal(err)
 	}

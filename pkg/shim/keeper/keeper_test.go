@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/shim/keeper"
 )
 
@@ -84,7 +85,7 @@ func playShim(role string) int {
 // life was left.
 func run(t *testing.T, role string, edit func(*keeper.Config)) (lives []string, log string, err error) {
 	t.Helper()
-	dir, derr := os.MkdirTemp("", "kp") // sockets need a short path
+	dir, derr := tempdir.Make("kp") // sockets need a short path
 	if derr != nil {
 		t.Fatal(derr)
 	}

@@ -10,13 +10,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
 // fakeShim answers for one attachment, and keeps what it was asked.
 func fakeShim(t *testing.T) (*shim.Client, *shim.AttachRequest) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "nl") // short: the path of a socket
+	dir, err := tempdir.Make("nl") // short: the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/ipam/boltstore"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
@@ -32,7 +33,7 @@ const patience = time.Minute
 // through them, so that a test can call as another user.
 func newDirs(t testing.TB) shim.Dirs {
 	t.Helper()
-	base, err := os.MkdirTemp("", "vs")
+	base, err := tempdir.Make("vs")
 	if err == nil {
 		err = os.Chmod(base, 0o711)
 	}
