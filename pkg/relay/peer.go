@@ -92,9 +92,9 @@ func (r *Relay) replace(np, over *peer, anyone bool, serve func()) bool {
 	if old != nil {
 		_ = old.link.Close() // its reader ends with net.ErrClosed, and is no event
 		old.let()
-		r.tell(PeerEvent{Via: old.via, Name: old.name, Socket: old.socket})
+		r.tell(PeerEvent{Via: old.via, Name: old.name, Socket: old.socket, At: np.since})
 	}
-	r.tell(PeerEvent{Connected: true, Via: np.via, Name: np.name, Socket: np.socket})
+	r.tell(PeerEvent{Connected: true, Via: np.via, Name: np.name, Socket: np.socket, At: np.since})
 	return true
 }
 
@@ -103,9 +103,10 @@ func (r *Relay) lost(p *peer, err error) {
 	r.events.Lock()
 	defer r.events.Unlock()
 	r.mu.Lock()
+	now := time.Now()
 	was := r.peer.CompareAndSwap(p, nil)
 	if was {
-		r.gone.Store(time.Now().UnixNano())
+		r.gone.Store(now.UnixNano())
 	}
 	r.mu.Unlock()
 	_ = p.link.Close()
@@ -116,7 +117,7 @@ func (r *Relay) lost(p *peer, err error) {
 	if errors.Is(err, io.EOF) || errors.Is(err, ErrPeerGone) {
 		err = nil
 	}
-	r.tell(PeerEvent{Via: p.via, Name: p.name, Socket: p.socket, Err: err})
+	r.tell(PeerEvent{Via: p.via, Name: p.name, Socket: p.socket, At: now, Err: err})
 }
 
 // tell calls OnPeer; the caller holds events.

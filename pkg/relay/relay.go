@@ -39,15 +39,19 @@ type Config struct {
 	Threads *Threads
 	// Limits bound the rates of frames. Answers of stages are not counted.
 	Limits Limits
+	// Gone is when the last peer of a relay before this one went, for Peer to tell.
+	// Zero: there was none, or it is still there.
+	Gone time.Time
 }
 
 // A PeerEvent tells that a peer came or went.
 type PeerEvent struct {
 	Connected bool
-	Via       string // how it came: "fd", "dgram", "stream", or what Attach was given
-	Name      string // of a peer on a named datagram socket: its own, for ListenDatagramFor
-	Socket    string // the name of that socket
-	Err       error  // why it went: nil when it closed or was replaced
+	Via       string    // how it came: "fd", "dgram", "stream", or what Attach was given
+	Name      string    // of a peer on a named datagram socket: its own, for ListenDatagramFor
+	Socket    string    // the name of that socket
+	At        time.Time // when it came or went
+	Err       error     // why it went: nil when it closed or was replaced
 }
 
 // PeerInfo is the guest's side of a relay.
@@ -127,6 +131,9 @@ func New(ifc *vmnet.Interface, cfg Config) (*Relay, error) {
 		cfg.InterfaceWait = defaultInterfaceWait
 	}
 	r := &Relay{ifc: ifc, cfg: cfg, max: ifc.MaxPacketSize()}
+	if !cfg.Gone.IsZero() {
+		r.gone.Store(cfg.Gone.UnixNano())
+	}
 	r.down.init(ifc.Info())
 	r.up.init(r)
 	r.up.limit = newBucket(cfg.Limits.FromGuest, r.max)

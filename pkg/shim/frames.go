@@ -77,9 +77,21 @@ func (c *Client) framesOnce(ctx context.Context, path string, answered *atomic.B
 		if err := handover.Answer(ctx, conn, nil); err != nil {
 			return errors.Join(err, f.Close())
 		}
+		attached(conn)
 		return nil
 	})
 	return m, f, err
+}
+
+// attachedWait bounds how long attached waits.
+const attachedWait = time.Second
+
+// attached returns when the shim, which closes the connection then, has made the
+// descriptor the attachment's: so what others send to a guest that gets it now is not
+// lost. A shim that dies here has had its end kept before, and the next goes on.
+func attached(conn *net.UnixConn) {
+	_ = conn.SetReadDeadline(time.Now().Add(attachedWait)) // fails on a closed connection only, as does the read
+	_, _ = conn.Read(make([]byte, 1))
 }
 
 // upgraded makes a connection, upgrades it to protocol and has do use it.

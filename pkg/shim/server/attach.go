@@ -234,11 +234,9 @@ func (s *Server) startRelay(a *attachment) error {
 	}
 	log, k, held := s.logOf(a.rec.Key), a.rec.Key, a.held
 	hold := func(c syscall.Conn) func() { return held.keepPeer(fileCaller, c) }
-	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Threads: s.threadsFor(a.dev), Limits: limitsOf(a.rec.Request.Bandwidth), Hold: hold, OnPeer: func(e relay.PeerEvent) {
+	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Threads: s.threadsFor(a.dev), Limits: limitsOf(a.rec.Request.Bandwidth), Hold: hold, Gone: s.peerGone(k), OnPeer: func(e relay.PeerEvent) {
 		log := log.WithField("via", e.Via)
-		if e.Connected {
-			s.notePeer(k, e)
-		}
+		s.notePeer(k, e)
 		if e.Err != nil {
 			log = log.WithError(e.Err)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -13,7 +12,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
-	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/shim/keeper"
 )
@@ -105,10 +103,11 @@ type holding struct {
 // startHolding gives an attachment its holding, if there is a file store. It is
 // the first step of an attachment and undone last.
 func (s *Server) startHolding(a *attachment) {
+	k := a.rec.Key
+	a.undo.addDurable("last peer", func(context.Context) error { return remove(s.state.peerFile(k)) })
 	if s.cfg.Files == nil {
 		return
 	}
-	k := a.rec.Key
 	h := &holding{store: s.cfg.Files, prefix: filesPrefix(k), log: s.logOf(k), names: map[string]syscall.Conn{}}
 	a.held = h
 	a.undo.addDurable("kept files", func(context.Context) error {
@@ -128,7 +127,7 @@ func (s *Server) startHolding(a *attachment) {
 				return err
 			}
 		}
-		return remove(s.state.peerFile(k))
+		return nil
 	})
 }
 
@@ -252,44 +251,4 @@ func (h *holding) follow(files map[string]*os.File) {
 			h.drop(suffix)
 		}
 	}
-}
-
-// peerFile is where the name of an attachment's datagram peer is kept, since the
-// bound socket does not know it.
-func (s state) peerFile(k ipam.Key) string {
-	return filepath.Join(s.attachments(), strings.TrimSuffix(filesPrefix(k), ".")+".peer")
-}
-
-// A lastPeer is who a bound datagram socket had as its peer.
-type lastPeer struct {
-	Socket []byte `json:"socket"` // names as the kernel gives them, which need not be text
-	Peer   []byte `json:"peer"`
-}
-
-// notePeer writes who the datagram peer is, or removes that when the peer came
-// another way.
-func (s *Server) notePeer(k ipam.Key, e relay.PeerEvent) {
-	if s.cfg.Files == nil {
-		return
-	}
-	path := s.state.peerFile(k)
-	if e.Name == "" {
-		_ = os.Remove(path) // one that is left is asked whether it is alive
-		return
-	}
-	// Renamed and not synced: after a reboot no peer is left.
-	err := replaceJSON(path, lastPeer{[]byte(e.Socket), []byte(e.Name)}, false)
-	if err != nil {
-		s.logOf(k).WithError(err).Warn("the guest has to speak first after a restart")
-	}
-}
-
-// lastPeer returns the name of the peer that the datagram socket had in an earlier
-// shim, or "".
-func (s *Server) lastPeer(k ipam.Key, socket string) string {
-	var p lastPeer
-	if err := readJSON(s.state.peerFile(k), &p); err != nil || string(p.Socket) != socket {
-		return "" // the guest is known again with its first frame
-	}
-	return string(p.Peer)
 }

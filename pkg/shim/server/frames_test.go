@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -191,4 +192,70 @@ func TestNamedSockets(t *testing.T) {
 	if got := offered(t, m, conn(t, f)); got != "192.168.127.2" {
 		t.Errorf("stream socket: offered %s", got)
 	}
+}
+
+// TestFirstFrame has a neighbour send as soon as a guest has its descriptor: the
+// guest gets that frame, the first time and when it takes another descriptor.
+func TestFirstFrame(t *testing.T) {
+	r := start(t, config(newDirs(t)))
+	a, from := r.plugged("a")
+	b := r.attach("n", "b", shim.AttachRequest{})
+	frame := between(t, a.MAC, b.MAC)
+	for i := range 50 {
+		m, f, err := r.Frames(t.Context(), "n", "b", "eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame[14] = byte(i)
+		if _, err := from.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		c := fileConn(t, f)
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		buf := make([]byte, m.MaxFrameSize)
+		for n := 0; !bytes.Equal(buf[:n], frame); { // whatever else the network says
+			if n, err = c.Read(buf); err != nil {
+				v, _ := r.Attachment(t.Context(), "n", "b", "eth0")
+				t.Fatalf("descriptor %d: %v; want the neighbour's frame; drops %v", i, err, v.Counters.ToGuest.Drops)
+			}
+		}
+		c.Close()
+	}
+}
+
+// plugged attaches id and returns its end of a frame fd.
+func (r *running) plugged(id string) (shim.Attachment, net.Conn) {
+	r.t.Helper()
+	a := r.attach("n", id, shim.AttachRequest{})
+	_, f, err := r.Frames(r.t.Context(), "n", id, "eth0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return a, fileConn(r.t, f)
+}
+
+// between returns a frame of an EtherType that nobody answers.
+func between(t testing.TB, src, dst string) []byte {
+	t.Helper()
+	frame := make([]byte, 60)
+	for i, text := range []string{dst, src} {
+		mac, err := net.ParseMAC(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(frame[6*i:], mac)
+	}
+	frame[12], frame[13] = 0x88, 0xb5
+	return frame
+}
+
+// fileConn returns f, which it closes, as a connection that ends with the test.
+func fileConn(t testing.TB, f *os.File) net.Conn {
+	t.Helper()
+	c, err := net.FileConn(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -198,7 +199,9 @@ func (r *running) peer(want func(shim.Peer) bool) (p shim.Peer) {
 func TestGuestGone(t *testing.T) {
 	for _, kind := range []string{shim.FramesDgram, shim.FramesStream} {
 		t.Run(kind, func(t *testing.T) {
-			r := start(t, config(newDirs(t)))
+			cfg, s := config(newDirs(t)), newShelf(t)
+			cfg.Files, cfg.KeepSocket = s, true
+			r := start(t, cfg)
 			r.attach("n", "c", shim.AttachRequest{Frames: kind})
 			_, f, err := r.Frames(t.Context(), "n", "c", "eth0")
 			if err != nil {
@@ -210,6 +213,10 @@ func TestGuestGone(t *testing.T) {
 			if p.Connected || p.GoneSince.Before(from.Round(0)) {
 				t.Errorf("peer %+v, want it gone since then", p)
 			}
+			r = again(t, r, cfg, s)
+			if now := r.peer(func(shim.Peer) bool { return true }); now.Connected || !now.GoneSince.Equal(p.GoneSince) {
+				t.Errorf("after a restart: peer %+v, want %+v", now, p)
+			}
 			if _, f, err = r.Frames(t.Context(), "n", "c", "eth0"); err != nil {
 				t.Fatal(err)
 			}
@@ -217,8 +224,15 @@ func TestGuestGone(t *testing.T) {
 			if p := r.peer(func(p shim.Peer) bool { return p.Connected }); !p.GoneSince.IsZero() {
 				t.Errorf("a new one: %+v", p)
 			}
+			r = again(t, r, cfg, s) // with somebody there, and nothing of the one before
+			if p := r.peer(func(p shim.Peer) bool { return p.Connected }); !p.GoneSince.IsZero() {
+				t.Errorf("a new one, after a restart: %+v", p)
+			}
 			if gone, err := r.GC(t.Context(), "n", nil); err != nil || len(gone) != 1 {
 				t.Errorf("GC: %v, %v", gone, err)
+			}
+			if left, err := filepath.Glob(filepath.Join(cfg.Dirs.AttachmentRecords(), "*")); err != nil || len(left) != 0 {
+				t.Errorf("left: %q, %v", left, err)
 			}
 		})
 	}
