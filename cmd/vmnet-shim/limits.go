@@ -35,6 +35,7 @@ func (f *limitFlags) register(fl *pflag.FlagSet) {
 	fl.IntVar(&f.guest.TCPTotal, "max-network-tcp-flows", 0, "netstack: most TCP flows of a network; 0: 8192")
 	fl.IntVar(&f.guest.UDPPerGuest, "max-udp-flows", 0, "netstack: most UDP flows of a guest; 0: 1024")
 	fl.IntVar(&f.guest.UDPTotal, "max-network-udp-flows", 0, "netstack: most UDP flows of a network; 0: 4096")
+	fl.IntVar(&f.guest.Sockets, "max-sockets", 0, "netstack: most sockets of the host for flows of all guests, a quarter of them for each guest; 0: half of RLIMIT_NOFILE")
 	fl.IntVar(&f.guest.FloodRate, "max-broadcasts", 0, "netstack: most broadcast, multicast and unknown frames of a guest in a second; 0: 2000")
 	fl.IntVar(&f.guest.QueueBytes, "max-queue-bytes", 0, "netstack: most bytes that wait for a guest; 0: 8 MiB")
 }
@@ -45,7 +46,7 @@ func (f *limitFlags) apply() error {
 	for name, n := range map[string]int{
 		"max-attachments": f.Attachments, "max-user-attachments": f.UserAttachments, "max-networks": f.Networks, "max-connections": f.Connections,
 		"max-tcp-flows": f.guest.TCPPerGuest, "max-network-tcp-flows": f.guest.TCPTotal, "max-udp-flows": f.guest.UDPPerGuest,
-		"max-network-udp-flows": f.guest.UDPTotal, "max-broadcasts": f.guest.FloodRate, "max-queue-bytes": f.guest.QueueBytes,
+		"max-network-udp-flows": f.guest.UDPTotal, "max-sockets": f.guest.Sockets, "max-broadcasts": f.guest.FloodRate, "max-queue-bytes": f.guest.QueueBytes,
 	} {
 		if n < 0 {
 			return fmt.Errorf("--%s %d: want 0 or more", name, n)

@@ -14,7 +14,7 @@ const resolvConf = "/etc/resolv.conf"
 
 // Config configures a Driver. The zero value is good.
 type Config struct {
-	// Limits hold for each network.
+	// Limits hold for each network, but for Sockets.
 	Limits Limits
 	// ResolvConf is the file with the host's resolvers, read again whenever it
 	// changed. Empty: /etc/resolv.conf.
@@ -22,6 +22,8 @@ type Config struct {
 	// Log is told what an operator may want to know and no caller is told, never
 	// per packet. Nil: nobody.
 	Log func(format string, args ...any)
+
+	sockets *sockets // of the driver
 }
 
 // A Driver opens networks whose gateway is a TCP/IP stack in the process.
@@ -32,6 +34,7 @@ var _ vmnet.Driver = (*Driver)(nil)
 // New returns a driver. It holds nothing open by itself.
 func New(cfg Config) *Driver {
 	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.sockets = newSockets(cfg.Limits.Sockets)
 	if cfg.ResolvConf == "" {
 		cfg.ResolvConf = resolvConf
 	}

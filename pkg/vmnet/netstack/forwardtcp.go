@@ -65,7 +65,6 @@ func (f *forward) serve(conn *net.TCPConn) {
 	guest := f.rule.Internal.Addr()
 	t := f.g.tcp
 	if !t.acquire(guest) {
-		f.g.count.drop(FlowLimit)
 		reset(conn)
 		return
 	}

@@ -30,7 +30,7 @@ func (f *forward) listenUDP() error {
 	f.keepFile(c.(*net.UDPConn))
 	l := f.g.cfg.Limits
 	f.socket = c
-	f.udp = &udpForward{f: f, conn: c.(*net.UDPConn), table: newNATTable[*gonet.UDPConn](l.UDPPerGuest, l.UDPPerGuest, f.g.count)}
+	f.udp = &udpForward{f: f, conn: c.(*net.UDPConn), table: newNATTable[*gonet.UDPConn](l.UDPPerGuest, l.UDPPerGuest, f.g.count, nil)}
 	f.wg.Go(f.udp.fromHost)
 	return nil
 }

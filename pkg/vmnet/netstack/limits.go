@@ -2,7 +2,7 @@ package netstack
 
 import "time"
 
-// Limits bounds what the guests of one network may use. A zero field has the
+// Limits bounds what the guests of one network may use, and Sockets those of all. A zero field has the
 // default named beside it. A guest is counted by its IPv4 address for flows and
 // by its port for frames.
 type Limits struct {
@@ -28,6 +28,12 @@ type Limits struct {
 	PingPerGuest, PingTotal int
 	// PingIdle ends an echo flow. RFC 5508, REQ-1 wants at least 60 s, the default.
 	PingIdle time.Duration
+
+	// Sockets bounds the sockets of the host that all flows of all networks of a
+	// driver have, DNS queries being answered included, a quarter of them for each
+	// guest. Beyond it TCP and UDP flows fare as beyond TCPPerGuest and UDPPerGuest,
+	// counted as SocketLimit. Half of RLIMIT_NOFILE.
+	Sockets int
 
 	// DNSInFlight bounds DNS queries being answered at once. More are dropped,
 	// and the guest's resolver asks again. 256.
@@ -66,6 +72,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.PingPerGuest, 32)
 	def(&l.PingTotal, 128)
 	def(&l.PingIdle, time.Minute)
+	def(&l.Sockets, defaultSockets())
 	def(&l.DNSInFlight, 256)
 	def(&l.DNSConns, 64)
 	def(&l.DNSTimeout, 2*time.Second)

@@ -26,6 +26,7 @@ func (f *natFlow[S]) touch() { f.last.Store(time.Now().UnixNano()) }
 type natTable[S io.Closer] struct {
 	perGuest, limit int
 	count           *counters
+	g               *gateway // whose flows have sockets of the host; nil: those of this table have none
 
 	mu     sync.RWMutex // guards all following fields
 	closed bool
@@ -34,10 +35,36 @@ type natTable[S io.Closer] struct {
 	guests map[netip.Addr]int
 }
 
-func newNATTable[S io.Closer](perGuest, limit int, c *counters) *natTable[S] {
+func newNATTable[S io.Closer](perGuest, limit int, c *counters, g *gateway) *natTable[S] {
 	return &natTable[S]{
-		perGuest: perGuest, limit: limit, count: c,
+		perGuest: perGuest, limit: limit, count: c, g: g,
 		flows: make(map[flowKey]*natFlow[S]), guests: make(map[netip.Addr]int),
+	}
+}
+
+// reserve takes a socket of the host for a flow of guest: one of the guest's own flows
+// makes room if there is none. Without room it counts that and reports false.
+func (t *natTable[S]) reserve(guest netip.Addr) bool {
+	s, o := t.g.cfg.sockets, socketOwner{t.g, guest}
+	if s.take(o) {
+		return true
+	}
+	t.mu.Lock()
+	if t.guests[guest] > 0 {
+		t.evictLocked(guest, true)
+	}
+	t.mu.Unlock()
+	ok := s.take(o)
+	if !ok {
+		t.count.drop(SocketLimit)
+	}
+	return ok
+}
+
+// unreserve gives a socket back that no flow got, or whose flow has ended.
+func (t *natTable[S]) unreserve(guest netip.Addr) {
+	if t.g != nil {
+		t.g.cfg.sockets.give(socketOwner{t.g, guest})
 	}
 }
 
@@ -52,7 +79,7 @@ func (t *natTable[S]) get(k flowKey) *natFlow[S] {
 	return f
 }
 
-// add puts f into the table and ends the flow unused longest where a limit says
+// add puts f, whose socket is reserved, into the table and ends the flow unused longest where a limit says
 // so: one of the same guest if it has any. It reports false, and does not take
 // f, when the table is closed or has the flow already.
 func (t *natTable[S]) add(f *natFlow[S]) bool {
@@ -107,6 +134,7 @@ func (t *natTable[S]) removeLocked(f *natFlow[S]) {
 		delete(t.guests, guest)
 	}
 	_ = f.sock.Close() // ends its reader; nothing was promised to arrive
+	t.unreserve(guest)
 }
 
 func (t *natTable[S]) endWhere(which func(*natFlow[S]) bool) (n int) {

@@ -39,7 +39,7 @@ type pingNAT struct {
 
 func newPingNAT(g *gateway, f pingFamily) *pingNAT {
 	l := g.cfg.Limits
-	return &pingNAT{g: g, family: f, table: newNATTable[*icmp.PacketConn](l.PingPerGuest, l.PingTotal, g.count)}
+	return &pingNAT{g: g, family: f, table: newNATTable[*icmp.PacketConn](l.PingPerGuest, l.PingTotal, g.count, g)}
 }
 
 // handlePacket gets every ICMP message of the version, reassembled. Those to the gateway's own
@@ -83,8 +83,12 @@ func (p *pingNAT) handlePacket(_ stack.TransportEndpointID, pkt *stack.PacketBuf
 
 // open starts an echo flow, or tells the guest that the host cannot.
 func (p *pingNAT) open(key flowKey, pkt *stack.PacketBuffer) *natFlow[*icmp.PacketConn] {
+	if !p.table.reserve(key.guest.Addr()) {
+		return nil
+	}
 	conn, err := icmp.ListenPacket(p.family.network, p.family.any)
 	if err != nil {
+		p.table.unreserve(key.guest.Addr())
 		p.g.count.drop(NoPing)
 		p.g.sendError(p.g.gatewayFor(key.guest.Addr()), prohibited, quoteOf(pkt))
 		return nil
@@ -92,6 +96,7 @@ func (p *pingNAT) open(key flowKey, pkt *stack.PacketBuffer) *natFlow[*icmp.Pack
 	f := &natFlow[*icmp.PacketConn]{key: key, idle: p.g.cfg.Limits.PingIdle, sock: conn}
 	if !p.table.add(f) {
 		_ = conn.Close()
+		p.table.unreserve(key.guest.Addr())
 		return p.table.get(key)
 	}
 	if !p.g.start(func() { p.receive(f) }) {

@@ -27,6 +27,7 @@ const (
 	PortClosed                  // a port of the gateway that is not DNS
 	FlowLimit                   // per-guest or total limit of flows
 	FlowEvicted                 // a UDP or ping flow ended early to make room
+	SocketLimit                 // the limit of the host's sockets for flows, of this guest or of all
 	FlowIdle                    // a flow ended because nothing moved
 	DialRefused                 // the host's peer refused
 	DialUnreached               // unreachable or timed out
@@ -49,7 +50,7 @@ var reasonText = [numReasons]string{
 	Malformed: "malformed", BadSourceIP: "bad-source-ip", NotForwarded: "not-forwarded",
 	Prohibited: "prohibited", NoSuchHost: "no-such-host", HostOnly: "host-only",
 	TTLExceeded: "ttl-exceeded", PortClosed: "port-closed", FlowLimit: "flow-limit",
-	FlowEvicted: "flow-evicted", FlowIdle: "flow-idle", DialRefused: "dial-refused",
+	FlowEvicted: "flow-evicted", SocketLimit: "socket-limit", FlowIdle: "flow-idle", DialRefused: "dial-refused",
 	DialUnreached: "dial-unreachable", DialFailed: "dial-failed", NoPing: "no-ping",
 	HostQueueFull: "host-queue-full", DNSLimit: "dns-limit", DNSMalformed: "dns-malformed",
 }

@@ -102,7 +102,6 @@ func (t *tcpNAT) serve(r *tcp.ForwarderRequest) {
 		return
 	}
 	if !t.acquire(guest.Addr()) {
-		t.g.count.drop(FlowLimit)
 		r.Complete(true)
 		t.dialed(id)
 		return
@@ -193,11 +192,17 @@ func dialError(err error) (Reason, *icmpError) {
 	return DialFailed, nil // out of descriptors or ports, or closing
 }
 
+// acquire takes a place for a flow and its socket, or counts that there is none.
 func (t *tcpNAT) acquire(guest netip.Addr) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.g.cfg.Limits
 	if t.count >= l.TCPTotal || t.perGuest[guest] >= l.TCPPerGuest {
+		t.g.count.drop(FlowLimit)
+		return false
+	}
+	if !t.g.cfg.sockets.take(socketOwner{t.g, guest}) {
+		t.g.count.drop(SocketLimit)
 		return false
 	}
 	t.count++
@@ -205,7 +210,9 @@ func (t *tcpNAT) acquire(guest netip.Addr) bool {
 	return true
 }
 
+// release gives back what acquire took; the socket is closed.
 func (t *tcpNAT) release(guest netip.Addr) {
+	t.g.cfg.sockets.give(socketOwner{t.g, guest})
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count--

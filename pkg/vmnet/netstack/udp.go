@@ -34,7 +34,7 @@ type udpSock struct {
 
 func newUDPNAT(g *gateway) *udpNAT {
 	l := g.cfg.Limits
-	return &udpNAT{g: g, table: newNATTable[*udpSock](l.UDPPerGuest, l.UDPTotal, g.count)}
+	return &udpNAT{g: g, table: newNATTable[*udpSock](l.UDPPerGuest, l.UDPTotal, g.count, g)}
 }
 
 // handlePacket gets every datagram, reassembled, on the guest's goroutine.
@@ -95,7 +95,11 @@ func udpPayload(pkt *stack.PacketBuffer) ([]byte, bool) {
 func (u *udpNAT) open(key flowKey, pkt *stack.PacketBuffer) *natFlow[*udpSock] {
 	to := netip.AddrPortFrom(u.g.hostAddr(key.dst.Addr()), key.dst.Port())
 	quote := quoteOf(pkt)
+	if !u.table.reserve(key.guest.Addr()) {
+		return nil
+	}
 	fail := func(err error) *natFlow[*udpSock] {
+		u.table.unreserve(key.guest.Addr())
 		reason, answer := dialError(err)
 		u.g.count.drop(reason)
 		if answer != nil {
@@ -118,6 +122,7 @@ func (u *udpNAT) open(key flowKey, pkt *stack.PacketBuffer) *natFlow[*udpSock] {
 	}
 	if !u.table.add(f) {
 		_ = conn.Close()
+		u.table.unreserve(key.guest.Addr())
 		return u.table.get(key)
 	}
 	if !u.g.start(func() { u.receive(f) }) {
