@@ -178,15 +178,17 @@ func TestNeighboursKeepTheirShare(t *testing.T) {
 					a.also.Store(&f)
 					defer a.also.Store(nil)
 				}
-				return v.busy(t, step, rate)
+				return v.busy(t, step, func() float64 {
+					from, got := b.got.Load(), rate()
+					eventually(t, func() bool { return b.got.Load() > from }, func() string { return "no frame of a neighbour gets through" })
+					return got
+				})
 			}
 			var shares, alone, beside []float64
 			for range turns {
 				alone = append(alone, rate())
 				before := turn(good, x.honest)
 				beside = append(beside, turn(bad, x.step))
-				from := b.got.Load()
-				eventually(t, func() bool { return b.got.Load() > from }, func() string { return "no frame of a neighbour gets through" })
 				after := turn(good, x.honest) // the machine changes: the mean of before and after
 				shares = append(shares, beside[len(beside)-1]/((before+after)/2))
 			}
