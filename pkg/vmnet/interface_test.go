@@ -167,7 +167,7 @@ func TestHandlerAndWaitRace(t *testing.T) {
 		if _, err := other.WriteBatch([][]byte{make([]byte, 60)}); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
 		if _, err := i.ReadContext(ctx, make([]byte, i.MaxPacketSize())); err != nil {
 			t.Fatalf("the event was lost: %v", err)
 		}

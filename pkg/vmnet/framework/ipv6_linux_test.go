@@ -70,7 +70,7 @@ func kinds(t *testing.T, d vmnet.Device, n int) (got []byte) {
 	for i := range bufs {
 		bufs[i] = make([]byte, d.Info().MaxPacketSize)
 	}
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		k, err := d.ReadBatch(bufs, sizes)
 		if errors.Is(err, vmnet.ErrNoPackets) {
 			if len(got) >= n {

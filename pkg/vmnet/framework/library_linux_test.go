@@ -111,7 +111,7 @@ func (l *library) driver(t testing.TB, cfg framework.Config) vmnet.Driver {
 	t.Helper()
 	cfg.Library, cfg.Log = l.path, t.Logf
 	if cfg.StartTimeout == 0 {
-		cfg.StartTimeout = 10 * time.Second
+		cfg.StartTimeout = patience
 	}
 	d, err := framework.New(cfg)
 	if err != nil {
@@ -146,12 +146,16 @@ func (l *library) live(t testing.TB, d vmnet.Driver) map[string]int64 {
 	return m
 }
 
+// patience is how long a test waits for what must come. It says nothing about how
+// soon that is.
+const patience = 30 * time.Second
+
 // eventually waits for check to succeed: C frees things after the handler
 // returned, on its own threads.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if err = check(); err == nil {
 			return
 		}

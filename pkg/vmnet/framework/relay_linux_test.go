@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vmnet-cni/vmnet/conformance/libvmnet"
 	"github.com/vmnet-cni/vmnet/internal/require"
@@ -261,6 +260,6 @@ func TestRelay(t *testing.T) {
 	l.control(t, "traffic", 2) // source
 	l.control(t, "fire", 1)
 	g.receive(t, 10_000)
-	within(t, "close the relay", time.Second, r.Close)
-	within(t, "close the device", time.Second, dev.Close)
+	ends(t, "close the relay", r.Close)
+	ends(t, "close the device", dev.Close)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"testing"
@@ -17,15 +18,26 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/netstack"
 )
 
-// freePort returns a port that nobody on the host's loopback has.
+// freePort returns a port that nobody on the host has, for TCP and for UDP. It is not
+// one of those that systems give to whoever asks for any.
 func freePort(t testing.TB) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return netip.MustParseAddrPort(l.Addr().String())
+	var port uint16
+	wait(t, "a free port", func() bool {
+		port = uint16(10000 + rand.IntN(20000))
+		at := fmt.Sprintf(":%d", port)
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			return false
+		}
+		defer l.Close()
+		pc, err := net.ListenPacket("udp", at)
+		if err != nil {
+			return false
+		}
+		return pc.Close() == nil
+	})
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 }
 
 func TestForwardTCP(t *testing.T) {

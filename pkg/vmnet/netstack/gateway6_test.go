@@ -100,7 +100,7 @@ func TestRefused6(t *testing.T) {
 		_ = c.Close()
 		t.Error("a connection to a closed port of the gateway succeeded")
 	}
-	if d := n.Stats().Drops; d["dial-refused"] != 1 || d["port-closed"] != 1 {
+	if d := n.Stats().Drops; d["dial-refused"] == 0 || d["port-closed"] == 0 { // more if the guest asked again meanwhile
 		t.Errorf("drops %v", d)
 	}
 }

@@ -27,7 +27,9 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/netstack"
 )
 
-const patience = 10 * time.Second
+// patience is how long a test waits for what must come. It says nothing about how
+// soon that is.
+const patience = 30 * time.Second
 
 var noTime time.Time
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -106,23 +107,17 @@ func TestTCPHalfClose(t *testing.T) {
 }
 
 func TestTCPRefused(t *testing.T) {
-	n := openNetwork(t, netstack.Config{}, nil)
+	n := openNetwork(t, netstack.Config{Limits: netstack.Limits{DialTimeout: time.Hour}}, nil)
 	g := newGuest(t, n, "192.168.127.2")
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr()
-	_ = l.Close()
 	start := time.Now()
-	if c, err := g.dial(loopback(n, addr)); err == nil {
+	if c, err := g.dial(netip.AddrPortFrom(n.Info().HostLoopbackAddr, freePort(t).Port())); err == nil {
 		_ = c.Close()
 		t.Fatal("connected to a closed port")
-	} else if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("refused after %s (%v), want at once", took, err)
+	} else if took := time.Since(start); took >= patience {
+		t.Errorf("not refused within %s: %v", took, err)
 	}
-	if s := n.Stats(); s.Drops["dial-refused"] != 1 || s.TCP.Open != 0 {
-		t.Errorf("stats: %+v, want one dial-refused", s)
+	if s := n.Stats(); s.Drops["dial-refused"] == 0 || s.TCP.Open != 0 { // more than one if the guest asked again meanwhile
+		t.Errorf("stats: %+v, want dial-refused", s)
 	}
 }
 
@@ -231,24 +226,34 @@ func TestTCPLimit(t *testing.T) {
 		_ = c.Close()
 		t.Error("a flow beyond the limit was accepted")
 	}
-	if d := n.Stats().Drops["flow-limit"]; d != 1 {
-		t.Errorf("flow-limit counted %d times, want 1", d)
+	if n.Stats().Drops["flow-limit"] == 0 { // more than one if the guest asked again meanwhile
+		t.Error("flow-limit is not counted")
 	}
 	newGuest(t, n, "192.168.127.3").mustDial(addr) // the limit is per guest
 	_ = first.CloseWrite()
 	if _, err := io.ReadAll(first); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "a place", func() bool { return n.Stats().TCP.Open == limit })
-	g.mustDial(addr)
+	wait(t, "a place", func() bool { // which is free a little after the flow has ended
+		c, err := g.dial(addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
 }
 
 func TestTCPIdle(t *testing.T) {
 	n := openNetwork(t, netstack.Config{Limits: netstack.Limits{TCPIdle: 50 * time.Millisecond}}, nil)
-	c := newGuest(t, n, "192.168.127.2").mustDial(loopback(n, listen(t, echo)))
-	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+	c, err := newGuest(t, n, "192.168.127.2").dial(loopback(n, listen(t, echo)))
+	if err == nil { // else the reset came before the guest looked
+		defer c.Close()
+		_, err = c.Read(make([]byte, 1))
+	}
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read on an idle flow: %v, want a reset", err)
 	}
+	wait(t, "the count", func() bool { return n.Stats().Drops["flow-idle"] == 1 })
 }
 
 // TestDeviceCloseEndsFlows closes a guest's device: the host's end must know.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
@@ -37,7 +38,7 @@ type device struct {
 	plugged *remote    // the namespace of the guest's end; nil: not plugged, or nothing to do there
 	onFiles func()
 	answers *answers // nil: none
-	ruled   bool     // there is a table
+	ruled   bool     // there may be a table
 	shaped  bool     // there is a queueing discipline
 	forwards
 
@@ -75,6 +76,9 @@ func (d *device) open(ctx context.Context, cfg *vmnet.Config) error {
 	if d.direct && d.net.info.Offload {
 		flags |= unix.IFF_VNET_HDR
 	}
+	if err := d.findTables(); err != nil {
+		return err
+	}
 	if d.net.bridge == 0 {
 		return d.openMacvtap(ctx, cfg.Files[fileTap], flags)
 	}
@@ -86,6 +90,18 @@ func (d *device) open(ctx context.Context, cfg *vmnet.Config) error {
 		return err
 	}
 	return errors.Join(d.adopt(), d.net.makePort(d.name, d.info.MAC))
+}
+
+// findTables notes which tables of the device's name a process before this one left.
+// They stay until others take their place or the device is closed: what is forwarded
+// goes on.
+func (d *device) findTables() (err error) {
+	name := d.net.driver.names.table(d.name)
+	if d.tabled, err = hasTable(nftables.TableFamilyINet, name); err != nil {
+		return err
+	}
+	d.ruled, err = hasTable(nftables.TableFamilyNetdev, name)
+	return err
 }
 
 // leftover removes a link of the device's name that a process before this one left:

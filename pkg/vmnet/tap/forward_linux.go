@@ -24,8 +24,9 @@ const maxForwards = 256
 // is bound holds the port, so that no program of the host can have it and learns
 // that at once.
 type forwards struct {
-	list []vmnet.Forward
-	held map[forwardKey]*os.File
+	list   []vmnet.Forward
+	held   map[forwardKey]*os.File
+	tabled bool // there may be a table
 }
 
 type forwardKey struct {
@@ -111,7 +112,12 @@ func hold(k forwardKey) (*os.File, error) {
 func (d *device) setForwards() error {
 	name := d.net.driver.names.table(d.name)
 	if len(d.list) == 0 {
-		return deleteFamily(nftables.TableFamilyINet, name)
+		if !d.tabled {
+			return nil
+		}
+		err := deleteFamily(nftables.TableFamilyINet, name)
+		d.tabled = err != nil
+		return err
 	}
 	// So that packets from 127.0.0.1 leave by the bridge; the network's table keeps
 	// those of guests to 127.0.0.0/8 out.
@@ -122,6 +128,7 @@ func (d *device) setForwards() error {
 	for _, f := range d.list {
 		list = append(list, translation(f))
 	}
+	d.tabled = true // also after an error, which may be of the answer only
 	return setTable(nftables.TableFamilyINet, name, []chain{
 		{"prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, "", list},
 		{"output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, "", list},
@@ -203,9 +210,6 @@ func (d *device) isGone() bool {
 
 // endForwards ends all. The caller holds mu.
 func (d *device) endForwards() error {
-	if len(d.list) == 0 {
-		return nil
-	}
 	list := d.list
 	d.list = nil
 	err := d.setForwards()

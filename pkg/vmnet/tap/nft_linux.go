@@ -2,6 +2,8 @@ package tap
 
 import (
 	"encoding/binary"
+	"errors"
+	"io/fs"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -150,6 +152,20 @@ func setTable(f nftables.TableFamily, name string, chains []chain) error {
 		}
 	}
 	return opErr("nftables: make table", name, c.Flush())
+}
+
+// hasTable reports whether there is a table. A kernel without nftables, and one that
+// does not let us look, has none of ours.
+func hasTable(f nftables.TableFamily, name string) (bool, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return false, opErr("nftables: open for table", name, err)
+	}
+	_, err = c.ListTableOfFamily(name, f)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return false, nil
+	}
+	return err == nil, opErr("nftables: look for table", name, err)
 }
 
 // families are those in which this package makes tables.

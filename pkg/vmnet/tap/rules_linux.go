@@ -85,10 +85,11 @@ func (d *device) setRules(list []chain) error {
 		return nil
 	}
 	if len(list) == 0 {
-		d.ruled = false
-		return deleteFamily(nftables.TableFamilyNetdev, name)
+		err := deleteFamily(nftables.TableFamilyNetdev, name)
+		d.ruled = err != nil
+		return err
 	}
-	d.ruled = true
+	d.ruled = true // also after an error, which may be of the answer only
 	base := &list[0]
 	base.kind, base.hook, base.priority, base.device = nftables.ChainTypeFilter, nftables.ChainHookIngress, nftables.ChainPriorityFilter, d.name
 	if d.net.bridge == 0 {

@@ -2,6 +2,8 @@ package vmnettest
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -70,12 +72,16 @@ func forwardRules(k *kit) {
 	}
 }
 
-// freePort returns a TCP port of 127.0.0.1 that was free a moment ago.
-func freePort(k *kit) uint16 {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		k.Fatalf("find a free port: %v", err)
-	}
-	defer l.Close()
-	return uint16(l.Addr().(*net.TCPAddr).Port)
+// freePort returns a TCP port of 127.0.0.1 that was free a moment ago. It is not one
+// of those that systems give to whoever asks for any.
+func freePort(k *kit) (port uint16) {
+	k.poll("a free port", func() bool {
+		port = uint16(10000 + rand.IntN(20000))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		return l.Close() == nil
+	})
+	return port
 }
