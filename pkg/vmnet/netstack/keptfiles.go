@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
@@ -99,6 +102,17 @@ func inheritedUDP(file *os.File, port uint16) net.PacketConn {
 
 // keepFile keeps a duplicate of the rule's socket for Files. Without one the port
 // is taken anew by the next process.
-func (f *forward) keepFile(s interface{ File() (*os.File, error) }) {
-	f.file, _ = s.File()
+//
+// It is not the socket's File: calling Fd of that, as net.FileListener does, makes
+// the socket block, ours too, and a reader that comes then would hold up Close.
+func (f *forward) keepFile(s syscall.Conn) {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if dup, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3); err == nil {
+			f.file = os.NewFile(uintptr(dup), fileName(f.rule))
+		}
+	})
 }

@@ -6,9 +6,29 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/netstack"
 )
+
+// TestFilesDoNotBlock asks for the descriptors of sockets that are at work, as whoever
+// keeps them may: the sockets do not block then, and can be closed.
+func TestFilesDoNotBlock(t *testing.T) {
+	dev := startDevice(t, openNetwork(t, netstack.Config{}, nil))
+	inside := netip.MustParseAddrPort("192.168.127.2:80")
+	for _, p := range []vmnet.Protocol{vmnet.TCP, vmnet.UDP} {
+		if err := dev.(vmnet.Forwarder).AddForward(t.Context(), vmnet.Forward{Protocol: p, External: freePort(t), Internal: inside}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, f := range dev.(vmnet.FileHolder).Files() {
+		flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_NONBLOCK == 0 {
+			t.Errorf("%s: flags %#x, %v, want it not to block", name, flags, err)
+		}
+	}
+}
 
 // TestFiles has a second network go on with the sockets of the forwards of a first
 // one, as a shim does that takes over.
