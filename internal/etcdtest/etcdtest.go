@@ -148,7 +148,7 @@ func (m *Member) call(ctx context.Context, path string, in any) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.Endpoint+"/v3/"+path, bytes.NewReader(body))
 	if err != nil {

@@ -47,7 +47,7 @@ func TestIntegrationUDHCPC(t *testing.T) {
 	cfg.Search[1] = "example.org"
 	r := newResponder(t, cfg)
 	client, out := startClient(t, r, script, func(path string) []string {
-		return []string{"busybox", "udhcpc", "-f", "-R", "-i", "tap0", "-s", path, "-t", "10", "-T", "1",
+		return []string{"busybox", "udhcpc", "-f", "-R", "-i", "tap0", "-s", path, "-t", "60", "-T", "1",
 			"-O", "mtu", "-O", "search", "-O", "staticroutes", "-O", "broadcast"}
 	})
 	waitFor(t, out, udhcpcBound)
@@ -60,7 +60,7 @@ func TestIntegrationUDHCPC(t *testing.T) {
 	waitFor(t, out, "event=renew", "dns=9.9.9.9")
 	signal(t, client, syscall.SIGTERM)
 	_ = client.Wait() // ended by the signal
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for r.Stats().Releases == 0 && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -96,7 +96,7 @@ routes=$new_rfc3442_classless_static_routes broadcast=$new_broadcast_address" >>
 
 // dhclientConf asks for what Debian's asks for.
 const dhclientConf = `option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;
-timeout 10;
+timeout 60;
 initial-interval 1;
 request subnet-mask, broadcast-address, time-offset, routers, domain-name, domain-name-servers, domain-search,
 	host-name, interface-mtu, rfc3442-classless-static-routes, ntp-servers;
@@ -115,7 +115,7 @@ func TestIntegrationDhcpcd(t *testing.T) {
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return []string{dhcpcd, "-4", "-B", "-d", "-t", "10", "-f", conf, "-c", path, "tap0"}
+		return []string{dhcpcd, "-4", "-B", "-d", "-t", "60", "-f", conf, "-c", path, "tap0"}
 	})
 	waitFor(t, out, "ip=192.168.127.2/24", "router=192.168.127.1", "dns=192.168.127.1 1.1.1.1", "search=vm.internal example.org",
 		"mtu=1400", "lease=3600", "serverid=192.168.127.1")
@@ -260,11 +260,14 @@ func serve(t *testing.T, tap *os.File, stages []relay.Stage) (stop func()) {
 	}
 }
 
+// patience is how long a client may take.
+const patience = time.Minute
+
 // waitFor waits until a line of the file contains all of want.
 func waitFor(t *testing.T, path string, want ...string) {
 	t.Helper()
 	var text []byte
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		text, _ = os.ReadFile(path) // not there before the first event
 		for line := range strings.Lines(string(text)) {
 			found := true

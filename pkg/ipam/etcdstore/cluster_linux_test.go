@@ -33,7 +33,7 @@ func TestCluster(t *testing.T) {
 	require.NetNS(t)
 	require.Tool(t, "etcd")
 	require.Tool(t, "ip")
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestInCluster$", "-test.v", "-test.timeout=3m")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestInCluster$", "-test.v", "-test.timeout=10m")
 	cmd.Env = append(os.Environ(), roleEnv+"="+roleCluster)
 	// Unshareflags makes the mounts private, Pdeathsig needs this thread.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
@@ -112,9 +112,9 @@ func (c *cluster) leader() int {
 	c.t.Helper()
 	client := raw(c.t, c.endpoints[0])
 	found := -1
-	waitFor(c.t, "a leader", 30*time.Second, func() bool {
+	waitFor(c.t, "a leader", 2*time.Minute, func() bool {
 		for i, e := range c.endpoints {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			st, err := client.Status(ctx, e)
 			cancel()
 			if err == nil && st.Leader != 0 && st.Leader == st.Header.MemberId {

@@ -122,7 +122,7 @@ func open(t testing.TB, cfg etcdstore.Config) *etcdstore.Store {
 // ready waits until the store answers.
 func ready(t testing.TB, s ipam.Store) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {
 		err := s.Transact(ctx, ipam.ReadOnly, func(tx ipam.Tx) error {

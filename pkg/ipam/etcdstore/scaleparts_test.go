@@ -218,7 +218,8 @@ func TestQuota(t *testing.T) {
 	t.Parallel()
 	dir := fastDir(t)
 	endpoint, _ := single(t, dir, "--quota-backend-bytes", strconv.Itoa(8<<20))
-	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}, Machine: "m"})
+	const timeout = time.Minute
+	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}, Machine: "m", Timeout: timeout})
 	ready(t, s)
 	a := ipam.New(s, ipam.Config{Machine: "m"})
 	ctx := context.Background()
@@ -236,7 +237,7 @@ func TestQuota(t *testing.T) {
 	}
 	begin := time.Now()
 	_, err := a.Allocate(ctx, request("full", fleetPool("10.0.0.0/24")))
-	if !errors.Is(err, ipam.ErrUnavailable) || !strings.Contains(err.Error(), "space exceeded") || time.Since(begin) > etcdstore.DefaultTimeout {
+	if !errors.Is(err, ipam.ErrUnavailable) || !strings.Contains(err.Error(), "space exceeded") || time.Since(begin) > timeout {
 		t.Errorf("allocate in a full etcd: %v after %s", err, time.Since(begin))
 	}
 	if l, err := a.List(ctx, ""); err != nil || len(l) != 1 {
@@ -254,7 +255,7 @@ func TestQuota(t *testing.T) {
 	if _, err := c.AlarmDisarm(ctx, &clientv3.AlarmMember{}); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "an allocation", 20*time.Second, func() bool {
+	waitFor(t, "an allocation", time.Minute, func() bool {
 		_, err := a.Allocate(ctx, request("full", fleetPool("10.0.0.0/24")))
 		return err == nil
 	})

@@ -3,6 +3,8 @@ package etcdstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,12 +23,13 @@ import (
 // freePort returns a port of the loopback that was free just now.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	var at string
+	waitFor(t, "a free port", time.Minute, func() bool { // none that systems give to whoever asks for any
+		at = fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		l, err := net.Listen("tcp", at)
+		return err == nil && l.Close() == nil
+	})
+	return at
 }
 
 // TestSecure uses a cluster that wants certificates and a password.
@@ -53,7 +56,9 @@ func TestSecure(t *testing.T) {
 	}
 	good := cfg
 	good.Username, good.Password = "vmnet", "secret"
-	if err := use(good, "good"); err != nil {
+	patient := good
+	patient.Timeout = time.Minute
+	if err := use(patient, "good"); err != nil {
 		t.Errorf("with the password: %v", err)
 	}
 	wrong := good
