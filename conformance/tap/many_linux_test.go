@@ -136,6 +136,9 @@ func TestKilled(t *testing.T) {
 			_ = syscall.Kill(st.PID, syscall.SIGKILL)
 		}
 		again(t, m, st.PID)
+		if long() {
+			mended(t, m)
+		}
 	}
 	again(t, m, killed(t, m, syscall.SIGKILL)) // one that meets no request under way
 	mended(t, m)

@@ -118,10 +118,11 @@ func TestLimitSlow(t *testing.T) {
 // A guest that is replaced does not hold up the next one.
 func TestLimitReplace(t *testing.T) {
 	b := newLimitedBench(t, 0, 1514, relay.Limits{FromGuest: relay.Limit{Rate: 1000}})
-	if _, err := b.guest.WriteBatch(relay.NewBuffers(20, 1514)); err != nil {
+	if _, err := b.guest.WriteBatch(relay.NewBuffers(600, 1514)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a frame", func() bool { return b.Stats().FromGuest.Frames > 0 })
+	// The first batches may be short and pass whole; then one of many frames waits.
+	eventually(t, "frames that wait in vain", func() bool { return b.Stats().FromGuest.Drops["rate-limit"] >= 3 })
 	ours, _ := socketpair(t, framings[0].typ)
 	p, err := framings[0].open(ours, 1514)
 	if err != nil {
