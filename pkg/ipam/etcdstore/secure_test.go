@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,29 +13,18 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/vmnet-cni/vmnet/internal/etcdtest"
+	"github.com/vmnet-cni/vmnet/internal/port"
 	"github.com/vmnet-cni/vmnet/internal/require"
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/ipam/etcdstore"
 )
-
-// freePort returns a port of the loopback that was free just now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	var at string
-	waitFor(t, "a free port", time.Minute, func() bool { // none that systems give to whoever asks for any
-		at = fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
-		l, err := net.Listen("tcp", at)
-		return err == nil && l.Close() == nil
-	})
-	return at
-}
 
 // TestSecure uses a cluster that wants certificates and a password.
 func TestSecure(t *testing.T) {
 	t.Parallel()
 	dir := fastDir(t)
 	ca, cert, key := etcdtest.Certificates(t, dir)
-	endpoint := "https://" + freePort(t)
+	endpoint := fmt.Sprintf("https://127.0.0.1:%d", port.Free(t, 1)[0])
 	p := startProc(t, dir, require.Tool(t, "etcd"), "--data-dir", filepath.Join(dir, "data"), "--log-level", "error",
 		"--listen-client-urls", endpoint, "--advertise-client-urls", endpoint, "--listen-peer-urls", "unix://p:0",
 		"--initial-advertise-peer-urls", "unix://p:0", "--initial-cluster", "default=unix://p:0",

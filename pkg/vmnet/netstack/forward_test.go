@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"testing"
@@ -14,30 +13,15 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 
+	"github.com/vmnet-cni/vmnet/internal/port"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/netstack"
 )
 
-// freePort returns a port that nobody on the host has, for TCP and for UDP. It is not
-// one of those that systems give to whoever asks for any.
+// freePort returns a port of the loopback that nobody on the host has.
 func freePort(t testing.TB) netip.AddrPort {
 	t.Helper()
-	var port uint16
-	wait(t, "a free port", func() bool {
-		port = uint16(10000 + rand.IntN(20000))
-		at := fmt.Sprintf(":%d", port)
-		l, err := net.Listen("tcp", at)
-		if err != nil {
-			return false
-		}
-		defer l.Close()
-		pc, err := net.ListenPacket("udp", at)
-		if err != nil {
-			return false
-		}
-		return pc.Close() == nil
-	})
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port.Free(t, 1)[0])
 }
 
 func TestForwardTCP(t *testing.T) {
@@ -135,14 +119,14 @@ func TestForwardUDP(t *testing.T) {
 	}
 	defer inside.Close()
 	_ = inside.SetDeadline(time.Now().Add(patience))
-	port := freePort(t)
-	all := netip.AddrPortFrom(netip.Addr{}, port.Port())
+	one := freePort(t)
+	all := netip.AddrPortFrom(netip.Addr{}, one.Port())
 	rule := vmnet.Forward{Protocol: vmnet.UDP, External: all, Internal: netip.AddrPortFrom(g.addr, 5000)}
 	if err := g.dev.(vmnet.Forwarder).AddForward(t.Context(), rule); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // two peers, told apart
-		c, err := net.Dial("udp4", port.String())
+		c, err := net.Dial("udp4", one.String())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,12 +2,10 @@ package vmnettest
 
 import (
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 
+	"github.com/vmnet-cni/vmnet/internal/port"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -42,7 +40,7 @@ func forwardRules(k *kit) {
 	}
 	rule := vmnet.Forward{
 		Protocol: vmnet.TCP,
-		External: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(k)),
+		External: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port.Free(k, 1)[0]),
 		Internal: netip.AddrPortFrom(i.Info().Gateway.Next(), 80),
 	}
 	err = f.AddForward(k.ctx, rule)
@@ -70,18 +68,4 @@ func forwardRules(k *kit) {
 	if err := f.AddForward(k.ctx, rule); err != nil {
 		k.Errorf("add %s after removal: %v", rule, err)
 	}
-}
-
-// freePort returns a TCP port of 127.0.0.1 that was free a moment ago. It is not one
-// of those that systems give to whoever asks for any.
-func freePort(k *kit) (port uint16) {
-	k.poll("a free port", func() bool {
-		port = uint16(10000 + rand.IntN(20000))
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			return false
-		}
-		return l.Close() == nil
-	})
-	return port
 }
