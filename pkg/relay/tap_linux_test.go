@@ -52,6 +52,16 @@ func newTap(name string, flags uint16) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// readPacket reads from a socket with a time-out, of which no call is begun again by
+// itself after a signal (signal(7)).
+func readPacket(s int, buf []byte) (n int, err error) {
+	for {
+		if n, err = unix.Read(s, buf); !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
 // A tap port moves frames between its reader and a packet socket on the
 // interface, both ways, and is gone when the interface is.
 func TestTapPort(t *testing.T) {
@@ -95,10 +105,7 @@ func testTapPort(t *testing.T, flags uint16) {
 			}
 			for _, want := range [][]byte{frame(60+i, i), frame(1514-i, i)} {
 				buf := make([]byte, 2000)
-				n, err := unix.Read(s, buf)
-				for errors.Is(err, unix.EINTR) { // with a time-out no call is begun again by itself (signal(7))
-					n, err = unix.Read(s, buf)
-				}
+				n, err := readPacket(s, buf)
 				if err != nil {
 					return err
 				}

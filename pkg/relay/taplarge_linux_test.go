@@ -88,7 +88,7 @@ func newLargeTap(name string) (p relay.Port, sock int, err error) {
 	}
 	addr := &unix.SockaddrLinklayer{Protocol: ipv4, Ifindex: link.Attrs().Index}
 	err = errors.Join(unix.SetsockoptInt(sock, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1), unix.Bind(sock, addr),
-		unix.SetsockoptTimeval(sock, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}))
+		unix.SetsockoptTimeval(sock, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience / time.Second)}))
 	if err != nil {
 		return nil, -1, errors.Join(err, unix.Close(sock))
 	}
@@ -110,7 +110,7 @@ func TestTapLarge(t *testing.T) {
 			return fmt.Errorf("write: %d, %w", n, err)
 		}
 		buf := make([]byte, 1<<17)
-		n, err := unix.Read(sock, buf)
+		n, err := readPacket(sock, buf)
 		if err != nil {
 			return err
 		}
@@ -150,7 +150,7 @@ func TestTapLargeHostile(t *testing.T) {
 		}
 		defer p.Close()
 		defer unix.Close(sock)
-		defer time.AfterFunc(30*time.Second, func() { p.Close() }).Stop() // ends a read in vain
+		defer time.AfterFunc(patience, func() { p.Close() }).Stop() // ends a read in vain
 		for i := range vnethdr.Len {
 			for _, v := range []byte{0, 1, 3, 4, 0x81, 0xff} {
 				bad := largePacket()
@@ -188,7 +188,7 @@ func TestNoAllocationTap(t *testing.T) {
 		buf := make([]byte, 1<<17)
 		if n := testing.AllocsPerRun(20, func() {
 			_, werr := p.WriteBatch(frames)
-			_, rerr := unix.Read(sock, buf)
+			_, rerr := readPacket(sock, buf)
 			_, serr := unix.Write(sock, packet)
 			for got := 0; got < segments && err == nil; {
 				var k int
