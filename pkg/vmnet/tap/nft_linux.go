@@ -70,6 +70,9 @@ func at(base expr.PayloadBase, offset uint32, op expr.CmpOp, value []byte) rule 
 // in matches an address at an offset of a header against a prefix.
 func in(base expr.PayloadBase, offset uint32, op expr.CmpOp, p netip.Prefix) rule {
 	addr := p.Masked().Addr().AsSlice()
+	if p.IsSingleIP() {
+		return at(base, offset, op, addr)
+	}
 	return rule{
 		&expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: uint32(len(addr))},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(len(addr)), Mask: ipNet(p).Mask, Xor: make([]byte, len(addr))},

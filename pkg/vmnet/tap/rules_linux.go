@@ -138,14 +138,34 @@ func guardChains(r vmnet.Rules, mac net.HardwareAddr, n vmnet.NetworkInfo) (list
 		to(ether(typeARP), "arp", arp)
 		to(ether(typeIPv6), "ip6", v6)
 	}
+	last := destinationRules(g, n)
 	if rate := r.FromGuest; rate.Bits > 0 {
-		base = append(base, limitRule(rate))
+		last = append([]rule{limitRule(rate)}, last...)
 	}
-	base = append(base, destinationRules(g, n)...)
+	if len(last) == 0 {
+		base = append(usual(g, mac), base...)
+	}
+	base = append(base, last...)
 	if len(base) == 0 {
 		return nil
 	}
 	return append([]chain{{name: "from-guest", rules: base}}, list...)
+}
+
+// usual accepts what most frames are, TCP from the guest's own addresses, before
+// anything else is asked: no rule but a limit or a destination is about them.
+func usual(g vmnet.Guard, mac net.HardwareAddr) (list []rule) {
+	if !g.MAC || !g.IP {
+		return nil
+	}
+	for _, a := range g.Addrs {
+		typ, source, proto := uint16(typeIPv4), uint32(12), uint32(9)
+		if a.Is6() {
+			typ, source, proto = typeIPv6, 8, 6
+		}
+		list = append(list, rules(ether(typ), at(network3, source, eq, a.AsSlice()), at(network3, proto, eq, []byte{unix.IPPROTO_TCP}), at(link, 6, eq, mac), accept()))
+	}
+	return list
 }
 
 // serverRules drop what servers of DHCP send.
