@@ -28,9 +28,10 @@ func setUps() []setUp {
 	return []setUp{
 		{kernelName, kernelNAT},
 		{kernelTap, kernelBehindTap},
-		{oursTap, func(w *world, o options) (contender, error) { return ours(w, o, "tap", oursTap) }},
-		{oursDgram, func(w *world, o options) (contender, error) { return ours(w, o, "dgram", oursDgram) }},
-		{oursStream, func(w *world, o options) (contender, error) { return ours(w, o, "stream", oursStream) }},
+		{oursTap, func(w *world, o options) (contender, error) { return ours(w, o, "netstack", "tap", oursTap) }},
+		{oursDgram, func(w *world, o options) (contender, error) { return ours(w, o, "netstack", "dgram", oursDgram) }},
+		{oursStream, func(w *world, o options) (contender, error) { return ours(w, o, "netstack", "stream", oursStream) }},
+		{oursBridged, func(w *world, o options) (contender, error) { return ours(w, o, "tap", "stream", oursBridged) }},
 		{"gvproxy, datagrams", func(w *world, o options) (contender, error) { return gvproxy(w, o, "dgram") }},
 		{"gvproxy, stream", func(w *world, o options) (contender, error) { return gvproxy(w, o, "stream") }},
 		{"passt", passt},
@@ -44,6 +45,8 @@ const (
 	oursTap    = "netstack, tap"
 	oursDgram  = "netstack, datagrams"
 	oursStream = "netstack, stream"
+	// The relay between a stream and a tap on the kernel's bridge.
+	oursBridged = "driver tap, stream"
 )
 
 // kernelNAT is nftables' masquerading between two veths, with no offload on the

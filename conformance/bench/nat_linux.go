@@ -123,6 +123,9 @@ func natGoals(r *report, seen map[string]*samples) {
 		}
 		r.atLeast("netstack : gvproxy, stream "+way.name, ratio(rates(oursStream), rates("gvproxy, stream")), 2)
 		r.atLeast("netstack : gvproxy, datagrams "+way.name, ratio(rates(oursDgram), rates("gvproxy, datagrams")), 2)
+		if p := rates("passt"); p != nil {
+			r.atLeast(oursBridged+" : passt "+way.name, ratio(rates(oursBridged), p), 1)
+		}
 		best, whose := -1.0, ""
 		for _, name := range []string{"gvproxy, datagrams", "gvproxy, stream", "passt", "slirp4netns"} {
 			if m := median(rates(name)); m > best {

@@ -18,15 +18,15 @@ type cniResult struct {
 	IPs []struct{ Address, Gateway string } `json:"ips"`
 }
 
-// ours starts a shim in the host's namespace and attaches a guest to its driver
-// netstack by the plugin, as a runtime would: frames is dgram or stream for a
-// simple guest behind that socket, tap for a container whose tap the shim makes.
-func ours(w *world, o options, frames, name string) (contender, error) {
-	s, err := startShim(w, o, frames)
+// ours starts a shim in the host's namespace and attaches a guest to the driver by the
+// plugin, as a runtime would: frames is dgram or stream for a simple guest behind that
+// socket, tap for a container whose tap the shim makes.
+func ours(w *world, o options, driver, frames, name string) (contender, error) {
+	s, err := startShim(w, o, driver+"-"+frames)
 	if err != nil {
 		return contender{}, err
 	}
-	g, err := s.attach(w, frames, "one")
+	g, err := s.attach(w, driver, frames, "one")
 	return contender{name: name, ours: true, guest: g, pid: s.pid}, err
 }
 
@@ -67,8 +67,8 @@ func startShim(w *world, o options, name string) (*ourShim, error) {
 }
 
 // attach executes ADD and returns the guest's namespace.
-func (s *ourShim) attach(w *world, frames, id string) (string, error) {
-	conf := map[string]any{"cniVersion": "1.1.0", "name": "bench", "type": "vmnet", "driver": "netstack"}
+func (s *ourShim) attach(w *world, driver, frames, id string) (string, error) {
+	conf := map[string]any{"cniVersion": "1.1.0", "name": "bench", "type": "vmnet", "driver": driver}
 	netns, ns := "vm://"+id, ""
 	if frames == "tap" {
 		var err error

@@ -11,7 +11,7 @@ func (w *world) twoGuests(o options, r *report) {
 	s, err := startShim(w, o, "two")
 	for i, id := range []string{"one", "two"} {
 		if err == nil {
-			guests[i], err = s.attach(w, "tap", id)
+			guests[i], err = s.attach(w, "netstack", "tap", id)
 		}
 	}
 	t := &table{Title: "Two guests of one shim at once, tap; medians", Columns: []string{"one alone, Gbit/s", "two together, Gbit/s", "two : one"}}
