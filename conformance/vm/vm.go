@@ -213,6 +213,12 @@ func (cfg *Config) card() []string {
 	return []string{"-netdev", netdev, "-device", card}
 }
 
+// Reconnects reports whether the QEMU that FindQEMU finds connects again: 8.0 and newer.
+func Reconnects() bool {
+	qemu, err := FindQEMU()
+	return err == nil && reconnect(qemu) != ""
+}
+
 // reconnect returns the option by which this QEMU connects again: older ones than
 // 8.0 cannot, and 9.2 brought another name.
 func reconnect(qemu string) string {
