@@ -147,7 +147,7 @@ func TestInstallDarwin(t *testing.T) {
 			t.Errorf("macOS %d: %s", tt.macOS, strings.Join(got, "\n"))
 		}
 		contains(t, cfg, "opt/vmnet/bin/vmnet-shim", "signed")
-		contains(t, cfg, tt.want, "<string>/opt/vmnet/bin/vmnet-shim</string>")
+		contains(t, cfg, tt.want, "/opt/vmnet/bin/vmnet-shim")
 		out.Reset()
 		must(t, install.Install(t.Context(), cfg))
 		if !strings.HasPrefix(out.String(), "nothing to do") {
