@@ -123,7 +123,7 @@ func runQEMU(ctx context.Context, o options, r *report) error {
 		defer b.conn.Close()
 		all = append(all, b)
 	}
-	rounds := max(2, o.rounds/2)
+	rounds := max(3, o.rounds/2)
 	for i := range rounds {
 		for k := range all {
 			b := all[(i+k)%len(all)]

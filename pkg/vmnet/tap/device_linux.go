@@ -26,11 +26,14 @@ type device struct {
 	info   vmnet.Info
 	name   string // of the link
 	direct bool   // the guest has the tap itself
+	header bool   // the tap has a virtio-net header
 
 	io   sync.RWMutex // held for reading while file is used, for writing while it changes
 	file *os.File     // the tap; nil when plugged and when closed
 	fd   int          // file's
 	gone bool         // closed
+
+	large large
 
 	events events
 
@@ -73,7 +76,9 @@ func newDevice(n *network, name string, cfg *vmnet.Config) *device {
 // open makes the device's link, or takes up the one of cfg.Files.
 func (d *device) open(ctx context.Context, cfg *vmnet.Config) error {
 	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI)
-	if d.direct && d.net.info.Offload {
+	// A guest that has the tap itself gets the header with offload; frames that pass
+	// here are cut and joined. A macvtap has none: it is the uplink's.
+	if d.header = d.direct && d.net.info.Offload || !d.direct && d.net.bridge != 0; d.header {
 		flags |= unix.IFF_VNET_HDR
 	}
 	if err := d.findTables(); err != nil {
@@ -119,7 +124,16 @@ func (d *device) leftover() (plugged bool, err error) {
 
 // adopt makes the new file ready for use.
 func (d *device) adopt() error {
-	if err := control(d.file, func(fd int) error { d.fd = fd; return unix.SetNonblock(fd, true) }); err != nil {
+	take := func(fd int) error {
+		d.fd = fd
+		if d.header && !d.direct {
+			if err := offerLarge(fd); err != nil {
+				return err
+			}
+		}
+		return unix.SetNonblock(fd, true)
+	}
+	if err := control(d.file, take); err != nil {
 		return opErr("take up", d.name, err)
 	}
 	return d.events.init(d.file)
@@ -135,6 +149,8 @@ func (d *device) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 	if d.gone {
 		return 0, vmnet.ErrClosed
 	}
+	d.large.readMu.Lock()
+	defer d.large.readMu.Unlock()
 	limit := min(len(bufs), len(sizes), maxBatch)
 	for i, b := range bufs[:limit] {
 		if len(b) < d.info.MaxPacketSize {
@@ -158,26 +174,6 @@ func some(n int, err error) error {
 	return err
 }
 
-func (d *device) readOne(b []byte) (int, error) {
-	if d.direct || d.file == nil {
-		return 0, vmnet.ErrNoPackets
-	}
-	for {
-		n, err := unix.Read(d.fd, b)
-		switch {
-		case err == nil && n < vmnet.HeaderLen:
-			continue // the kernel sends none; what is shorter is no frame
-		case err == nil:
-			return n, nil
-		case errors.Is(err, unix.EAGAIN):
-			return 0, vmnet.ErrNoPackets
-		case errors.Is(err, unix.EINTR):
-		default:
-			return 0, fmt.Errorf("read %s: %w", d.name, err)
-		}
-	}
-}
-
 // WriteBatch implements vmnet.Device.
 func (d *device) WriteBatch(frames [][]byte) (int, error) {
 	d.io.RLock()
@@ -185,35 +181,38 @@ func (d *device) WriteBatch(frames [][]byte) (int, error) {
 	if d.gone {
 		return 0, vmnet.ErrClosed
 	}
-	for i, f := range frames[:min(len(frames), maxBatch)] {
-		switch {
-		case len(f) > d.info.MaxPacketSize:
-			return i, vmnet.PacketTooBig
-		case len(f) < vmnet.HeaderLen:
-			return i, vmnet.InvalidArgument
-		case d.direct || d.file == nil:
-			continue
-		}
-		if err := d.writeOne(f); err != nil {
-			return i, err
+	d.large.writeMu.Lock()
+	defer d.large.writeMu.Unlock()
+	frames = frames[:min(len(frames), maxBatch)]
+	good := len(frames)
+	var bad error
+	for i, f := range frames {
+		if bad = d.refuse(f); bad != nil {
+			good = i
+			break
 		}
 	}
-	return min(len(frames), maxBatch), nil
+	if d.direct || d.file == nil {
+		return good, bad
+	}
+	for sent := 0; sent < good; {
+		n, err := d.writeSome(frames[sent:good])
+		if sent += n; err != nil {
+			return sent, err
+		}
+	}
+	return good, bad
 }
 
-func (d *device) writeOne(f []byte) error {
-	for {
-		_, err := unix.Write(d.fd, f)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
-			return vmnet.BufferExhausted
-		default:
-			return fmt.Errorf("write %s: %w", d.name, err)
-		}
+// refuse returns why a frame cannot be sent, or nil.
+func (d *device) refuse(f []byte) error {
+	switch {
+	case len(f) > d.info.MaxPacketSize:
+		return vmnet.PacketTooBig
+	case len(f) < vmnet.HeaderLen:
+		return vmnet.InvalidArgument
 	}
+	return nil
 }
 
 // SetEventHandler implements vmnet.Device.
