@@ -252,7 +252,14 @@ func (s *Server) startRelay(a *attachment) error {
 		return fmt.Errorf("attachment %s: start relay: %w", a.rec.Key, err)
 	}
 	a.relay, a.asked = r, new(atomic.Int64)
-	a.undo.add("relay", func(context.Context) error { return r.Close() })
+	a.undo.add("relay", func(context.Context) error {
+		p := r.Peer()
+		err := r.Close()
+		if !p.Connected && !p.Gone.IsZero() {
+			s.notePeer(k, relay.PeerEvent{At: p.Gone}) // the relay says nothing while it closes
+		}
+		return err
+	})
 	return nil
 }
 

@@ -10,10 +10,13 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
+// peerSuffix is the end of the names of the files about peers.
+const peerSuffix = ".peer"
+
 // peerFile is where it is kept who an attachment's datagram peer is, since the bound
 // socket does not know it, and since when nobody is the peer.
 func (s state) peerFile(k ipam.Key) string {
-	return filepath.Join(s.attachments(), strings.TrimSuffix(filesPrefix(k), ".")+".peer")
+	return filepath.Join(s.attachments(), strings.TrimSuffix(filesPrefix(k), ".")+peerSuffix)
 }
 
 // A lastPeer is who a bound datagram socket had as its peer, or when the last peer
@@ -40,6 +43,27 @@ func (s *Server) notePeer(k ipam.Key, e relay.PeerEvent) {
 	if err := replaceJSON(path, last, false); err != nil {
 		s.logOf(k).WithError(err).Warn("who the guest is, or when it went, is forgotten at a restart")
 	}
+}
+
+// clearPeers removes what is kept of peers whose attachments are no more: of a shim that
+// was killed while it deleted them.
+func (s *Server) clearPeers(recs []attachmentRecord) error {
+	known := map[string]bool{}
+	for _, r := range recs {
+		known[s.state.peerFile(r.Key)] = true
+	}
+	paths, err := filepath.Glob(filepath.Join(s.state.attachments(), "*"+peerSuffix))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if !known[path] {
+			if err := remove(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // peerGone returns when the attachment lost its peer in an earlier shim, or zero.

@@ -54,7 +54,7 @@ func (s *Server) restore(ctx context.Context) error {
 		}
 		s.registerLeases(ctx, recs)
 	}
-	if err := s.clearSockets(recs); err != nil {
+	if err := errors.Join(s.clearSockets(recs), s.clearPeers(recs)); err != nil {
 		return err
 	}
 	defer s.dropOrphans()

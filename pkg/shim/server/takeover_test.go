@@ -224,6 +224,10 @@ func TestGuestGone(t *testing.T) {
 			if p := r.peer(func(p shim.Peer) bool { return p.Connected }); !p.GoneSince.IsZero() {
 				t.Errorf("a new one: %+v", p)
 			}
+			// As of a shim that was killed while it deleted an attachment.
+			if err := os.WriteFile(filepath.Join(cfg.Dirs.AttachmentRecords(), "0123456789abcdef.peer"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
 			r = again(t, r, cfg, s) // with somebody there, and nothing of the one before
 			if p := r.peer(func(p shim.Peer) bool { return p.Connected }); !p.GoneSince.IsZero() {
 				t.Errorf("a new one, after a restart: %+v", p)
