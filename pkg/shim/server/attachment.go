@@ -101,7 +101,7 @@ const askEvery = 5 * time.Second
 func (a *attachment) peer() relay.PeerInfo {
 	p := a.relay.Peer()
 	last, now := a.asked.Load(), time.Now().UnixNano()
-	if !p.Connected || now-last < int64(askEvery) || !a.asked.CompareAndSwap(last, now) {
+	if !p.Connected || now >= last && now-last < int64(askEvery) || !a.asked.CompareAndSwap(last, now) {
 		return p
 	}
 	return a.relay.CheckPeer()

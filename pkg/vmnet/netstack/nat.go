@@ -17,16 +17,20 @@ type natFlow[S io.Closer] struct {
 	key  flowKey
 	idle time.Duration
 	sock S
-	last atomic.Int64 // unix nanoseconds of the last datagram, either way
+	// last is when the last datagram came, either way, after epoch: the machine's
+	// clock may jump, and what is counted from an instant does not.
+	last  atomic.Int64 // nanoseconds
+	epoch time.Time
 }
 
-func (f *natFlow[S]) touch() { f.last.Store(time.Now().UnixNano()) }
+func (f *natFlow[S]) touch() { f.last.Store(int64(time.Since(f.epoch))) }
 
 // A natTable holds the flows of one protocol within their limits.
 type natTable[S io.Closer] struct {
 	perGuest, limit int
 	count           *counters
-	g               *gateway // whose flows have sockets of the host; nil: those of this table have none
+	epoch           time.Time // from which the flows count
+	g               *gateway  // whose flows have sockets of the host; nil: those of this table have none
 
 	mu     sync.RWMutex // guards all following fields
 	closed bool
@@ -37,7 +41,7 @@ type natTable[S io.Closer] struct {
 
 func newNATTable[S io.Closer](perGuest, limit int, c *counters, g *gateway) *natTable[S] {
 	return &natTable[S]{
-		perGuest: perGuest, limit: limit, count: c, g: g,
+		perGuest: perGuest, limit: limit, count: c, epoch: time.Now(), g: g,
 		flows: make(map[flowKey]*natFlow[S]), guests: make(map[netip.Addr]int),
 	}
 }
@@ -83,6 +87,7 @@ func (t *natTable[S]) get(k flowKey) *natFlow[S] {
 // so: one of the same guest if it has any. It reports false, and does not take
 // f, when the table is closed or has the flow already.
 func (t *natTable[S]) add(f *natFlow[S]) bool {
+	f.epoch = t.epoch
 	f.touch()
 	guest := f.key.guest.Addr()
 	t.mu.Lock()
@@ -163,7 +168,7 @@ func (t *natTable[S]) endAll() {
 }
 
 func (t *natTable[S]) expire(now time.Time) {
-	n := t.endWhere(func(f *natFlow[S]) bool { return f.last.Load() < now.Add(-f.idle).UnixNano() })
+	n := t.endWhere(func(f *natFlow[S]) bool { return f.last.Load() < int64(now.Sub(t.epoch)-f.idle) })
 	t.count.dropN(FlowIdle, n)
 }
 

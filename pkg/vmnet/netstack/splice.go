@@ -34,14 +34,14 @@ type tcpFlow struct {
 	wq    *waiter.Queue
 	conn  *net.TCPConn
 	via   *forward     // the forwarding rule that it came by, if any
-	last  atomic.Int64 // unix nanoseconds of the last movement
+	last  atomic.Int64 // of the last movement, in nanoseconds after nat's epoch
 	fin   atomic.Bool  // the host's FIN was passed on, or is about to be
 
 	endOnce sync.Once
 	done    chan struct{} // closed when the flow ends early
 }
 
-func (f *tcpFlow) touch() { f.last.Store(time.Now().UnixNano()) }
+func (f *tcpFlow) touch() { f.last.Store(int64(time.Since(f.nat.epoch))) }
 
 // end resets both ends. It may be called from anywhere.
 func (f *tcpFlow) end() {

@@ -27,6 +27,7 @@ type tcpNAT struct {
 	g         *gateway
 	forwarder *tcp.Forwarder
 	buffers   sync.Pool // of *[]byte, copyBuffer long
+	epoch     time.Time // from which the flows count, since the machine's clock may jump
 
 	mu       sync.Mutex // guards all following fields
 	total    uint64
@@ -39,6 +40,7 @@ type tcpNAT struct {
 func newTCPNAT(g *gateway) *tcpNAT {
 	t := &tcpNAT{
 		g:        g,
+		epoch:    time.Now(),
 		dialing:  make(map[stack.TransportEndpointID][]byte),
 		perGuest: make(map[netip.Addr]int),
 		flows:    make(map[*tcpFlow]struct{}),
@@ -243,7 +245,7 @@ func (t *tcpNAT) endGuest(guest netip.Addr) {
 }
 
 func (t *tcpNAT) expire(now time.Time) {
-	oldest := now.Add(-t.g.cfg.Limits.TCPIdle).UnixNano()
+	oldest := int64(now.Sub(t.epoch) - t.g.cfg.Limits.TCPIdle)
 	n := t.endWhere(func(f *tcpFlow) bool { return f.last.Load() < oldest })
 	t.g.count.dropN(FlowIdle, n)
 }
