@@ -47,11 +47,11 @@ src, dst, host, broadcast or multicast, less, greater; and, or, not, parentheses
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.opts.Filter, "filter", "", "which frames; all when empty")
-	fl.IntVar(&f.opts.SnapLen, "snaplen", 0, "bytes of a frame that are kept; all when 0")
-	fl.Uint64Var(&f.opts.Count, "count", 0, "end after so many frames; 0: do not")
-	fl.StringVarP(&f.write, "write", "w", "", "file; - or nothing for stdout")
-	fl.Var(&f.ring, "ring", "SIZE:FILES: begin a new file after SIZE, as 10MiB, and keep the last FILES; with --write")
+	fl.StringVar(&f.opts.Filter, "filter", "", "which frames (default all)")
+	fl.IntVar(&f.opts.SnapLen, "snaplen", 0, "bytes of a frame that are kept (default all)")
+	fl.Uint64Var(&f.opts.Count, "count", 0, "end after so many frames (default none)")
+	fl.StringVarP(&f.write, "write", "w", "", "file to write (default stdout, as -)")
+	fl.Var(&f.ring, "ring", "begin a new file after SIZE, as 10MiB, and keep the last FILES; with --write")
 	return cmd
 }
 

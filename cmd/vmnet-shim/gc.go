@@ -58,7 +58,7 @@ look at; their runtimes send DEL or GC.`,
 			return errors.Join(errs...)
 		},
 	}
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "tell what would be deleted, and do nothing")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "tell what would be done, and do nothing")
 	out.register(cmd)
 	return cmd
 }

@@ -117,7 +117,7 @@ anew. QEMU older than 9.2 spells that otherwise, and older than 8.0 cannot.`,
 			"-device", card,
 		}, nil
 	})
-	cmd.Flags().StringVar(&version, "qemu-version", "", "QEMU's version, as 8.2; the newest when empty")
+	cmd.Flags().StringVar(&version, "qemu-version", "", "QEMU's version, as 8.2 (default the newest)")
 	return cmd
 }
 

@@ -58,7 +58,7 @@ Run it as root, from a directory that has both programs.`,
 	}
 	fl := cmd.Flags()
 	f.register(fl)
-	fl.StringVar(&f.plugin, "plugin", "", "the CNI plugin's program (default: vmnet beside this one)")
+	fl.StringVar(&f.plugin, "plugin", "", "the CNI plugin's program (default vmnet beside this one)")
 	fl.BoolVar(&f.Links, "dropins", false, "add socket_vmnet, socket_vmnet_client, vmnet-helper and vmnet-run beside vmnet-shim")
 	fl.BoolVar(&f.NoService, "no-service", false, "no unit for systemd, no job for launchd: the plugin starts the shim")
 	fl.BoolVar(&f.Tap, "tap", false, "Linux: let the service have what driver tap needs (CAP_NET_ADMIN)")

@@ -39,7 +39,7 @@ share their leases, root sees those of every machine.`,
 		},
 	}
 	out.register(cmd)
-	cmd.Flags().StringVar(&network, "network", "", "only the leases of this network")
+	cmd.Flags().StringVar(&network, "network", "", "only this network")
 	cmd.AddCommand(newReleaseLease())
 	return cmd
 }
@@ -70,7 +70,7 @@ died are released by themselves when its grace is over.`,
 			return releaseContainer(cmd.Context(), c, args[0], args[1], machine)
 		},
 	}
-	cmd.Flags().StringVar(&machine, "machine", "", "the lease's machine, if it is another than this")
+	cmd.Flags().StringVar(&machine, "machine", "", "the lease's machine (default this one)")
 	return cmd
 }
 

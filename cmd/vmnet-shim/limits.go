@@ -27,17 +27,17 @@ const defaultMemory = "2GiB"
 
 func (f *limitFlags) register(fl *pflag.FlagSet) {
 	fl.IntVar(&f.Attachments, "max-attachments", 1024, "most attachments at once")
-	fl.IntVar(&f.UserAttachments, "max-user-attachments", 0, "most attachments of each user but root and the shim's own; 0: a quarter of all")
+	fl.IntVar(&f.UserAttachments, "max-user-attachments", 0, "most attachments of each user but root and the shim's own (default a quarter of all)")
 	fl.IntVar(&f.Networks, "max-networks", 256, "most networks at once")
 	fl.IntVar(&f.Connections, "max-connections", 256, "most connections to the API at once; more wait")
-	fl.StringVar(&f.memory, "max-memory", defaultMemory, `memory, as "512MiB": the garbage collector keeps below it as long as it can, and there are no more attachments beyond it; 0: no limit`)
-	fl.IntVar(&f.guest.TCPPerGuest, "max-tcp-flows", 0, "netstack: most TCP flows of a guest; 0: 2048")
-	fl.IntVar(&f.guest.TCPTotal, "max-network-tcp-flows", 0, "netstack: most TCP flows of a network; 0: 8192")
-	fl.IntVar(&f.guest.UDPPerGuest, "max-udp-flows", 0, "netstack: most UDP flows of a guest; 0: 1024")
-	fl.IntVar(&f.guest.UDPTotal, "max-network-udp-flows", 0, "netstack: most UDP flows of a network; 0: 4096")
-	fl.IntVar(&f.guest.Sockets, "max-sockets", 0, "netstack: most sockets of the host for flows of all guests, a quarter of them for each guest; 0: half of RLIMIT_NOFILE")
-	fl.IntVar(&f.guest.FloodRate, "max-broadcasts", 0, "netstack: most broadcast, multicast and unknown frames of a guest in a second; 0: 2000")
-	fl.IntVar(&f.guest.QueueBytes, "max-queue-bytes", 0, "netstack: most bytes that wait for a guest; 0: 8 MiB")
+	fl.StringVar(&f.memory, "max-memory", defaultMemory, `memory, as "512MiB": the garbage collector keeps below it as long as it can, and there are no more attachments beyond it; 0 for no limit`)
+	fl.IntVar(&f.guest.TCPPerGuest, "max-tcp-flows", 0, "netstack: most TCP flows of a guest (default 2048)")
+	fl.IntVar(&f.guest.TCPTotal, "max-network-tcp-flows", 0, "netstack: most TCP flows of a network (default 8192)")
+	fl.IntVar(&f.guest.UDPPerGuest, "max-udp-flows", 0, "netstack: most UDP flows of a guest (default 1024)")
+	fl.IntVar(&f.guest.UDPTotal, "max-network-udp-flows", 0, "netstack: most UDP flows of a network (default 4096)")
+	fl.IntVar(&f.guest.Sockets, "max-sockets", 0, "netstack: most sockets of the host for flows of all guests, a quarter of them for each guest (default half of RLIMIT_NOFILE)")
+	fl.IntVar(&f.guest.FloodRate, "max-broadcasts", 0, "netstack: most broadcast, multicast and unknown frames of a guest in a second (default 2000)")
+	fl.IntVar(&f.guest.QueueBytes, "max-queue-bytes", 0, "netstack: most bytes that wait for a guest (default 8 MiB)")
 }
 
 // apply checks the values and sets the limit of the garbage collector, unless the

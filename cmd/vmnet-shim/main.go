@@ -45,7 +45,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 && dropin.Is(args[0]) {
 		name = args[0]
 	}
-	fmt.Fprintln(stderr, name+":", err)
+	fmt.Fprintln(stderr, name+":", unknownCommand(root, args, err))
 	return 1
 }
 
@@ -70,7 +70,8 @@ root, else $XDG_STATE_HOME/vmnet or ~/.local/state/vmnet.
 
 Exit status: 0, or 1 for an error, which is one line on stderr; "doctor" ends with 1
 when something is wrong, and "run" and the drop-ins that start a program with its
-status. Output has colours on terminals only, and none where NO_COLOR is set.`,
+status. Output has colours on terminals only, and none where NO_COLOR is set; what
+takes long says on stderr what it waits for, on terminals only.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -91,6 +92,8 @@ status. Output has colours on terminals only, and none where NO_COLOR is set.`,
 		root.AddCommand(g.commands...)
 	}
 	root.AddCommand(generators()...)
+	root.SetFlagErrorFunc(flagError)
+	root.DisableSuggestions = true // unknownCommand has them, on the same line
 	sayArguments(root)
 	return root
 }

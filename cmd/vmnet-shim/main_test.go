@@ -175,7 +175,7 @@ func TestRunStatus(t *testing.T) {
 		{"refused", []string{"run", "--mac", "01:00:00:00:00:00", "--", "true"}, 1, "is a group address"},
 		{"output", []string{"ls", "-o", "yaml"}, 1, "want table or json"},
 		{"inspect", []string{"inspect", "a", "b"}, 1, "want nothing, a network, or"},
-		{"unknown", []string{"conjure"}, 1, "unknown command"},
+		{"unknown", []string{"conjure"}, 1, `command "conjure": unknown`},
 		{"serve twice", []string{"serve"}, 1, "a shim is running already"},
 		{"log level", []string{"serve", "--log-level", "loud"}, 1, `--log-level "loud"`},
 		{"listen fd", []string{"serve", "--listen-fd", "1"}, 1, "--listen-fd 1: want 3 or more"},

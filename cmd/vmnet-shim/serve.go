@@ -58,7 +58,7 @@ otherwise SIGHUP ends the shim too.`,
 	fl.IntVar(&f.listenFD, "listen-fd", -1, "number of an inherited listening socket, in the place of binding one")
 	fl.StringVar(&f.group, "group", "", "root only: let the members of this group use the shim; they see what is theirs")
 	fl.StringVar(&f.logLevel, "log-level", "info", "how much goes to stderr: error, warning, info or debug")
-	fl.DurationVar(&f.idleExit, "idle-exit", 0, "leave after so long without attachments and requests; 0: never")
+	fl.DurationVar(&f.idleExit, "idle-exit", 0, "leave after so long without attachments and requests (default never)")
 	fl.BoolVar(&f.confine, "confine", true, "Linux: give up rights that the shim does not need, as writing outside its directories")
 	fl.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile (pprof) of the whole run to this file")
 	_ = fl.MarkHidden("cpuprofile") // it is there

@@ -40,8 +40,8 @@ every interval, until SIGINT or SIGTERM.`,
 	f.out.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.network, "network", "", "only this network")
-	fl.DurationVar(&f.interval, "interval", time.Second, "between two looks, at least 100ms")
-	fl.IntVar(&f.count, "count", 0, "end after so many tables; 0: do not")
+	fl.DurationVar(&f.interval, "interval", time.Second, "time between two looks, at least 100ms")
+	fl.IntVar(&f.count, "count", 0, "end after so many tables (default none)")
 	return cmd
 }
 

@@ -9,12 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/vmnet-cni/vmnet/internal/leak"
 	"github.com/vmnet-cni/vmnet/internal/progress"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m, nil) }
 
 // A screen keeps what was written.
 type screen struct {

@@ -26,8 +26,11 @@ length, and become CMD with the connection as fd 3, as in
   socket_vmnet_client SOCKET qemu-system-x86_64 \
       -device virtio-net-pci,netdev=net0 -netdev socket,id=net0,fd=3`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) < 2 {
+			switch len(args) {
+			case 0:
 				return errors.New("want SOCKET CMD [ARG…]")
+			case 1:
+				return fmt.Errorf("arguments %q: want SOCKET CMD [ARG…]", args)
 			}
 			return nil
 		},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strconv"
@@ -58,7 +59,7 @@ func (f *helperFlags) request(changed func(string) bool) (r shim.AttachRequest, 
 	all := n.gateway.IsValid() && n.end.IsValid() && n.mask.IsValid()
 	switch {
 	case some && !all:
-		return r, "", errors.New("want --start-address, --end-address and --subnet-mask together, or none of them")
+		return r, "", f.lonely()
 	case some && n.mode == vmnet.Bridged:
 		return r, "", refuse("start-address", n.gateway.String(), "mode bridged has the LAN's")
 	case n.mode == vmnet.Bridged && n.uplink == "":
@@ -66,7 +67,7 @@ func (f *helperFlags) request(changed func(string) bool) (r shim.AttachRequest, 
 	case n.isolated && n.mode != vmnet.Host:
 		return r, "", refuse("enable-isolation", "", "want --operation-mode host as well")
 	case f.tso != f.checksum:
-		return r, "", errors.New("want --enable-tso and --enable-checksum-offload together, or none of them: one alone loses frames")
+		return r, "", errors.New("--enable-tso, --enable-checksum-offload: want both or none: one alone loses frames")
 	case f.stats < 0:
 		return r, "", refuse("stats-interval", strconv.Itoa(f.stats), "want seconds")
 	}
@@ -90,6 +91,22 @@ func (f *helperFlags) request(changed func(string) bool) (r shim.AttachRequest, 
 	}
 	id, err = f.containerID()
 	return r, id, err
+}
+
+// lonely says which options of the subnet are missing beside which.
+func (f *helperFlags) lonely() error {
+	var there, missing []string
+	for _, o := range []struct {
+		name string
+		addr netip.Addr
+	}{{"--start-address", f.net.gateway}, {"--end-address", f.net.end}, {"--subnet-mask", f.net.mask}} {
+		if o.addr.IsValid() {
+			there = append(there, o.name)
+		} else {
+			missing = append(missing, o.name)
+		}
+	}
+	return fmt.Errorf("%s: want %s with it", strings.Join(there, ", "), strings.Join(missing, " and "))
 }
 
 // named checks that nothing else describes the network.
@@ -145,7 +162,7 @@ Unlike the real one, it takes a new guest on PATH when the one before has gone.`
 			}
 			byFD := cmd.Flags().Changed("fd")
 			if byFD == (socket != "") {
-				return errors.New("want --fd or --socket, one of them")
+				return errors.New("want --fd FD or --socket PATH, one of them")
 			}
 			req, id, err := f.request(cmd.Flags().Changed)
 			if err != nil {

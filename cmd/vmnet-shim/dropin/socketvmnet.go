@@ -46,7 +46,7 @@ SIGTERM, SIGINT and SIGHUP end it and take the attachments away. When it ends by
 accident the guests go on, and the next one takes them over.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return errors.New("want one SOCKET")
+				return wantSocket(args)
 			}
 			return nil
 		},
@@ -65,8 +65,8 @@ accident the guests go on, and the next one takes them over.`,
 	fl.Var(modeFlag{&f.net.mode}, "vmnet-mode", "host, shared or bridged")
 	fl.StringVar(&f.net.uplink, "vmnet-interface", "", "interface for mode bridged, as en0")
 	fl.Var(ipv4Flag{&f.net.gateway}, "vmnet-gateway", "gateway of modes host and shared; the next address is the first guest's")
-	fl.Var(ipv4Flag{&f.net.end}, "vmnet-dhcp-end", "last address for guests; 254 in the gateway's /24 when not given")
-	fl.Var(ipv4Flag{&f.net.mask}, "vmnet-mask", "subnet mask; 255.255.255.0 when not given")
+	fl.Var(ipv4Flag{&f.net.end}, "vmnet-dhcp-end", "last address for guests (default 254 in the gateway's /24)")
+	fl.Var(ipv4Flag{&f.net.mask}, "vmnet-mask", "subnet mask (default 255.255.255.0)")
 	registerDHCP(fl, &f.net.dhcp)
 	fl.StringVar(&f.interfaceID, "vmnet-interface-id", "", "UUID; accepted: an interface is known by its guest's MAC here")
 	fl.StringVar(&f.networkID, "vmnet-network-identifier", "", "UUID of a network of guests alone, without DHCP; mode host")
@@ -75,6 +75,14 @@ accident the guests go on, and the next one takes them over.`,
 	fl.StringVarP(&f.pidfile, "pidfile", "p", "", "save the process ID in this file")
 	versionFlag(cmd, cfg.Version, "v")
 	return cmd
+}
+
+// wantSocket is the error for other arguments than one socket.
+func wantSocket(args []string) error {
+	if len(args) == 0 {
+		return errors.New("want SOCKET")
+	}
+	return fmt.Errorf("arguments %q: want SOCKET", args)
 }
 
 // request checks the options against each other, as the real program does, and

@@ -75,7 +75,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	_, schemas := readDocument(t)
 	for _, v := range []any{
 		shim.Error{}, shim.NetworkSpec{}, shim.DNS{}, shim.AttachRequest{}, shim.Attachment{}, shim.IP{}, shim.Range{}, shim.Route{}, shim.Forward{}, shim.Bandwidth{}, shim.Guard{}, shim.Peer{},
-		shim.Counters{}, shim.Direction{}, shim.Network{}, shim.Serialization{}, shim.LeasePolicy{}, shim.Lease{}, shim.SeenAddress{}, shim.Status{}, shim.GCRequest{}, shim.AttachmentID{}, shim.GCResult{},
+		shim.Counters{}, shim.Direction{}, shim.Network{}, shim.Serialization{}, shim.LeasePolicy{}, shim.Lease{}, shim.SeenAddress{}, shim.Status{}, shim.GCRequest{}, shim.AttachmentID{}, shim.GCResult{}, shim.Event{},
 	} {
 		typ := reflect.TypeOf(v)
 		var keys []string
