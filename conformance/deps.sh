@@ -119,6 +119,21 @@ fetch_clients() {
   fi
 }
 
+# visudo, which reads our sample of sudoers; a machine without sudo gets none
+# (VMNET_SUDO_DIR).
+fetch_sudo() {
+  local tmp dir=${VMNET_SUDO_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmnet/sudo}
+  command -v visudo >/dev/null && return 0
+  [ -x "$dir/usr/sbin/visudo" ] && return 0
+  tmp=$(mktemp -d)
+  if (cd "$tmp" && apt-get download -q sudo >/dev/null && mkdir -p "$dir" && dpkg -x ./*.deb "$dir"); then
+    echo "deps: visudo is in $dir"
+  else
+    echo "deps: sudo: cannot be fetched; the test with visudo is left out" >&2
+  fi
+  rm -rf "$tmp"
+}
+
 # promtool, which judges /metrics; the package would start a server
 # (VMNET_PROMETHEUS_DIR).
 fetch_promtool() {
@@ -149,7 +164,7 @@ Linux)
     # shellcheck disable=SC2086 # a list of words
     try install $missing || { echo "deps: cannot install$missing: see above; by hand: apt-get update && apt-get install$missing" >&2; exit 1; }
   fi
-  [ "${1:-all}" = vm ] || [ "${1:-all}" = bench ] || { fetch_etcd; fetch_containerd; fetch_clients; fetch_promtool; }
+  [ "${1:-all}" = vm ] || [ "${1:-all}" = bench ] || { fetch_etcd; fetch_containerd; fetch_clients; fetch_promtool; fetch_sudo; }
   [ "$(uname -m)" = x86_64 ] || { echo "deps: the real guest is x86-64 only so far; left out" >&2; exit 0; }
   fetch_kernel
   ;;

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 if [ "${CI:-}" = true ] && [ -z "${VMNET_REQUIRE+set}" ] && [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
   export VMNET_REQUIRE=root,netns,userns,qemu,clang,nft
   # deps.sh gets these for a Debian.
-  command -v apt-get >/dev/null && VMNET_REQUIRE=$VMNET_REQUIRE,busybox,dhclient,dhcpcd,systemd-networkd,tcpdump,tshark,promtool,etcd,containerd,proxy
+  command -v apt-get >/dev/null && VMNET_REQUIRE=$VMNET_REQUIRE,busybox,dhclient,dhcpcd,systemd-networkd,tcpdump,tshark,promtool,visudo,etcd,containerd,proxy
 fi
 if [ "$(uname -s)" = Darwin ]; then
   # vmnet.framework looks at the entitlement of the executable, and go test's

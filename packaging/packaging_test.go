@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -52,8 +53,10 @@ func TestPlists(t *testing.T) {
 
 // TestSudoers has sudo's own program read the sample.
 func TestSudoers(t *testing.T) {
-	visudo := require.Tool(t, "visudo")
-	if out, err := exec.CommandContext(t.Context(), visudo, "-cf", "sudoers/vmnet-shim").CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(t.Context(), require.UnpackedTool(t, "sudo", "usr/sbin/visudo"), "-cf", "sudoers/vmnet-shim")
+	// Its library is beside it where the package is only unpacked.
+	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(require.Unpacked(t, "sudo"), "usr/libexec/sudo"))
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -34,13 +34,21 @@ func (r *report) plot(dir string) error {
 	return nil
 }
 
+// heading says what the bars of column c are: a ratio alone would say nothing.
+func (t *table) heading(c int) string {
+	if a, b, ok := strings.Cut(t.Columns[c], ":"); ok {
+		return fmt.Sprintf("%s: %s : %s, 1 is the same speed", t.Title, a, b)
+	}
+	return t.Columns[c]
+}
+
 // svg draws one group of bars for each plotted column.
 func (t *table) svg() string {
 	var body strings.Builder
 	y := 0
 	for _, c := range t.Plot {
 		y += headStep
-		fmt.Fprintf(&body, `<text x="%d" y="%d" class="h">%s</text>`+"\n", 8, y-14, html.EscapeString(t.Columns[c]))
+		fmt.Fprintf(&body, `<text x="%d" y="%d" class="h">%s</text>`+"\n", 8, y-14, html.EscapeString(t.heading(c)))
 		most := 0.0
 		for _, r := range t.Rows {
 			most = max(most, r.Values[c])
@@ -51,7 +59,7 @@ func (t *table) svg() string {
 				continue
 			}
 			class := "p"
-			if r.Ours || strings.HasPrefix(r.Name, "netstack") {
+			if r.Ours || strings.HasPrefix(r.Name, "netstack") || strings.Contains(t.Columns[c], ":") {
 				class = "o"
 			}
 			w := 0.0
@@ -63,8 +71,8 @@ func (t *table) svg() string {
 			y += barStep
 		}
 	}
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
 <style>text{fill:#222}.h{font-weight:bold}.o{fill:#2563eb}.p{fill:#9ca3af}</style>
 <rect width="100%%" height="100%%" fill="#fff"/>
-`, plotWidth, y+12) + body.String() + "</svg>\n"
+`, plotWidth, y+12, plotWidth, y+12) + body.String() + "</svg>\n"
 }
