@@ -20,7 +20,7 @@ func configurations(ctx context.Context, p *patient) ([]Finding, error) {
 		names[c.name] = c.path
 	}
 	if validator == "" && len(p.configs) > 0 {
-		return f, errors.New("the configurations could not be validated: no plugin vmnet")
+		return f, errors.New("validate configurations: no plugin vmnet")
 	}
 	return f, nil
 }
