@@ -20,10 +20,14 @@ func TestCommandsPage(t *testing.T) {
 	const path = "../../docs/commands.md"
 	page := commandsPage(newRoot())
 	if *update {
-		must(t, os.WriteFile(path, []byte(page), 0o644))
+		if err := os.WriteFile(path, []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	have, err := os.ReadFile(path)
-	must(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if string(have) != page {
 		t.Errorf("docs/commands.md is not what the commands say: go test ./cmd/vmnet-shim -run TestCommandsPage -update")
 	}
