@@ -122,16 +122,14 @@ fetch_clients() {
 # visudo, which reads our sample of sudoers; a machine without sudo gets none
 # (VMNET_SUDO_DIR).
 fetch_sudo() {
-  local tmp dir=${VMNET_SUDO_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmnet/sudo}
+  local dir=${VMNET_SUDO_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmnet/sudo}
   command -v visudo >/dev/null && return 0
   [ -x "$dir/usr/sbin/visudo" ] && return 0
-  tmp=$(mktemp -d)
-  if (cd "$tmp" && apt-get download -q sudo >/dev/null && mkdir -p "$dir" && dpkg -x ./*.deb "$dir"); then
+  if unpack "$dir" sudo; then
     echo "deps: visudo is in $dir"
   else
     echo "deps: sudo: cannot be fetched; the test with visudo is left out" >&2
   fi
-  rm -rf "$tmp"
 }
 
 # promtool, which judges /metrics; the package would start a server
