@@ -90,6 +90,21 @@ func noComma(runtime, path string) error {
 	return nil
 }
 
+// noOffload refuses an attachment whose frames a runtime cannot take; instead says
+// what can.
+func noOffload(runtime string, a shim.Attachment, instead string) error {
+	if !a.Offload {
+		return nil
+	}
+	return fmt.Errorf("attachment %s/%s/%s: offload true: %s would get frames of %d bytes that it cannot take; want offload false%s",
+		a.Network, a.ContainerID, a.IfName, runtime, a.MaxFrameSize, instead)
+}
+
+// qemuTap returns QEMU's arguments for an attachment whose tap it has as descriptor
+// fd. That the tap has a virtio-net header QEMU finds out; it takes no vnet_hdr=
+// beside fd= (qemu(1)).
+func qemuTap(id string, fd int) string { return fmt.Sprintf("tap,id=%s,fd=%d,vhost=off", id, fd) }
+
 func newQEMUArgs() *cobra.Command {
 	var g guestArgs
 	var version string
@@ -98,7 +113,9 @@ func newQEMUArgs() *cobra.Command {
 		Short: "Print QEMU's arguments for a container's attachments",
 		Long: `Print the -netdev and -device arguments by which QEMU takes the attachments of
 CONTAINER, over their stream sockets: QEMU connects again when the shim is started
-anew. QEMU older than 9.2 spells that otherwise, and older than 8.0 cannot.`,
+anew. QEMU older than 9.2 spells that otherwise, and older than 8.0 cannot. Where frames
+is tap, QEMU is to have the tap of the first attachment as descriptor 3, of the second as
+4, and so on.`,
 		Example: `  qemu-system-x86_64 … $(vmnet-shim qemu-args c1)`,
 	}
 	g.command(cmd, func(n int, a shim.Attachment) ([]string, error) {
@@ -107,13 +124,20 @@ anew. QEMU older than 9.2 spells that otherwise, and older than 8.0 cannot.`,
 			return nil, err
 		}
 		id := "vmnet" + strconv.Itoa(n)
-		path := strings.ReplaceAll(a.StreamSocketPath, ",", ",,") // QEMU's way to write a comma
+		netdev := qemuTap(id, 3+n)
+		if a.Frames != shim.FramesTap {
+			if err := noOffload("QEMU on a socket", a, ", or driver tap with frames tap"); err != nil {
+				return nil, err
+			}
+			path := strings.ReplaceAll(a.StreamSocketPath, ",", ",,") // QEMU's way to write a comma
+			netdev = fmt.Sprintf("stream,id=%s,server=off,addr.type=unix,addr.path=%s%s", id, path, again)
+		}
 		card := fmt.Sprintf("virtio-net-pci,netdev=%s,mac=%s", id, a.MAC)
 		if a.MTU != 1500 {
 			card += ",host_mtu=" + strconv.Itoa(a.MTU)
 		}
 		return []string{
-			"-netdev", fmt.Sprintf("stream,id=%s,server=off,addr.type=unix,addr.path=%s%s", id, path, again),
+			"-netdev", netdev,
 			"-device", card,
 		}, nil
 	})
@@ -149,6 +173,9 @@ func newVfkitArgs() *cobra.Command {
 		Long:    "Print the --device arguments by which vfkit takes the attachments of\nCONTAINER, over their datagram sockets.",
 		Example: `  vfkit … $(vmnet-shim vfkit-args c1)`,
 	}, func(_ int, a shim.Attachment) ([]string, error) {
+		if err := noOffload("vfkit", a, ""); err != nil {
+			return nil, err
+		}
 		return []string{"--device", "virtio-net,unixSocketPath=" + a.DgramSocketPath + ",mac=" + a.MAC}, noComma("vfkit", a.DgramSocketPath)
 	})
 }
@@ -162,6 +189,9 @@ func newKrunkitArgs() *cobra.Command {
 		Example: `  krunkit … $(vmnet-shim krunkit-args c1)`,
 	}, func(_ int, a shim.Attachment) ([]string, error) {
 		offload := "off"
+		if a.VnetHeader > 0 {
+			return nil, fmt.Errorf("attachment %s/%s/%s: vnetHeader true: krunkit sends and takes no header before a frame; want vnetHeader false", a.Network, a.ContainerID, a.IfName)
+		}
 		if a.Offload {
 			offload = "on"
 		}
@@ -170,6 +200,10 @@ func newKrunkitArgs() *cobra.Command {
 		}, noComma("krunkit", a.DgramSocketPath)
 	})
 }
+
+// segments are the features that a guest needs for offload, by their names in virtio
+// 1.2, section 5.1.3, as nerdbox wants them.
+const segments = "VIRTIO_NET_F_CSUM|VIRTIO_NET_F_GUEST_CSUM|VIRTIO_NET_F_GUEST_TSO4|VIRTIO_NET_F_GUEST_TSO6|VIRTIO_NET_F_HOST_TSO4|VIRTIO_NET_F_HOST_TSO6"
 
 func newAnnotations() *cobra.Command {
 	var g guestArgs
@@ -186,6 +220,12 @@ VM's.`,
 		const prefix = "io.containerd.nerdbox."
 		number := strconv.Itoa(n)
 		vm := fmt.Sprintf("%snetwork.%s=socket=%s,mode=unixgram,mac=%s", prefix, number, a.DgramSocketPath, a.MAC)
+		if a.Offload {
+			vm += ",features=" + segments
+		}
+		if a.VnetHeader > 0 {
+			vm += ",vnet_hdr=true"
+		}
 		var addrs, gateways string
 		for _, ip := range a.IPs {
 			addrs += ",addr=" + ip.Address.String()

@@ -64,6 +64,37 @@ func TestGuestArgs(t *testing.T) {
 	}
 }
 
+// TestGuestArgsOffload has the arguments of an attachment with large frames say so, or
+// be refused.
+func TestGuestArgsOffload(t *testing.T) {
+	w := newWorld(t)
+	w.attached(t)
+	c := shim.NewClient(w.dirs.ShimSocket())
+	t.Cleanup(func() { c.Close() })
+	for id, header := range map[string]bool{"plain": false, "header": true} {
+		_, err := c.Attach(t.Context(), "whole", id, "eth0", shim.AttachRequest{VnetHeader: header, Network: shim.NetworkSpec{Name: "whole", Offload: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		args, want string
+		status     int
+	}{
+		{"krunkit-args plain", ",offloading=on\n", 0},
+		{"annotations plain", ",features=VIRTIO_NET_F_CSUM|VIRTIO_NET_F_GUEST_CSUM|VIRTIO_NET_F_GUEST_TSO4|", 0},
+		{"annotations header", "|VIRTIO_NET_F_HOST_TSO6,vnet_hdr=true,addr=", 0},
+		{"qemu-args plain", "attachment whole/plain/eth0: offload true: QEMU on a socket would get frames of 65550 bytes", 1},
+		{"vfkit-args plain", "offload true: vfkit would get", 1},
+		{"krunkit-args header", "vnetHeader true: krunkit", 1},
+	} {
+		status, out, errs := w.run(strings.Fields(tt.args)...)
+		if status != tt.status || !strings.Contains(out+errs, tt.want) {
+			t.Errorf("%s: %d %s%s\nwant %s", tt.args, status, out, errs, tt.want)
+		}
+	}
+}
+
 // TestEyes looks at an attachment with stats, events and capture.
 func TestEyes(t *testing.T) {
 	w := newWorld(t)

@@ -35,6 +35,9 @@ type Config struct {
 	// Offload has the guest send segments of up to 60 KiB as one frame, with their
 	// checksums open. The host's side must have agreed.
 	Offload bool
+	// VnetHeader has a virtio-net header of 12 bytes before each frame, both ways. The
+	// host's side must have agreed, and the port must take frames as much larger.
+	VnetHeader bool
 	// Hostname is told to the DHCP server. Empty: not told.
 	Hostname string
 }
@@ -65,7 +68,7 @@ func New(port relay.Port, cfg Config) (*Guest, error) {
 	if len(cfg.MAC) != 6 || cfg.MAC[0]&1 != 0 {
 		return nil, errors.Join(fmt.Errorf("guest: mac %q: want a unicast address of 6 bytes", cfg.MAC), port.Close())
 	}
-	g := &Guest{cfg: cfg, link: newLink(port, cfg.MAC, cfg.MTU, cfg.Offload)}
+	g := &Guest{cfg: cfg, link: newLink(port, cfg)}
 	g.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},

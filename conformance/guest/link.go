@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"net"
 	"sync"
 	"sync/atomic"
 
@@ -11,11 +10,13 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/vmnet-cni/vmnet/pkg/relay"
+	"github.com/vmnet-cni/vmnet/pkg/relay/vnethdr"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
-// maxFrame is the largest frame that any network of this module has, in bytes.
-const maxFrame = 65536 + vmnet.HeaderLen
+// maxFrame is the largest frame that any network of this module has, in bytes, with
+// its virtio-net header.
+const maxFrame = 65536 + vmnet.HeaderLen + vnethdr.Len
 
 // A link is the guest's network card: the lowest layer of its stack, on a port.
 type link struct {
@@ -24,6 +25,7 @@ type link struct {
 	mtu   atomic.Uint32
 	batch int  // frames moved at once
 	whole bool // segments are sent in one piece
+	head  int  // bytes of virtio-net header before each frame
 
 	up         sync.Once
 	done       chan struct{} // closed when the reader has ended
@@ -31,7 +33,7 @@ type link struct {
 	// catch gets every frame before the stack does; it reports whether it took it.
 	catch atomic.Pointer[func(frame []byte) bool]
 
-	rxFrames, rxBytes, txFrames, txBytes, txDropped atomic.Uint64
+	rxFrames, rxBytes, rxLarge, rxWhole, txFrames, txBytes, txDropped atomic.Uint64
 
 	mu   sync.Mutex // guards all following fields
 	bufs [][]byte   // one batch of frames to be sent
@@ -48,14 +50,20 @@ var (
 // Stats counts what passed the guest's network card.
 type Stats struct {
 	RxFrames, RxBytes, TxFrames, TxBytes uint64
+	// RxLarge counts frames larger than the MTU, and RxWhole those of them whose
+	// virtio-net header says how they are to be cut.
+	RxLarge, RxWhole uint64
 	// TxDropped counts frames that the host's side did not take in time.
 	TxDropped uint64
 }
 
-func newLink(port relay.Port, mac net.HardwareAddr, mtu int, whole bool) *link {
-	l := &link{port: port, mac: tcpip.LinkAddress(mac), done: make(chan struct{}), whole: whole}
-	l.mtu.Store(uint32(mtu))
-	l.batch = relay.BatchLen(mtu + vmnet.HeaderLen)
+func newLink(port relay.Port, cfg Config) *link {
+	l := &link{port: port, mac: tcpip.LinkAddress(cfg.MAC), done: make(chan struct{}), whole: cfg.Offload}
+	if cfg.VnetHeader {
+		l.head = vnethdr.Len
+	}
+	l.mtu.Store(uint32(cfg.MTU))
+	l.batch = relay.BatchLen(cfg.MTU + vmnet.HeaderLen)
 	l.bufs = relay.NewBuffers(l.batch, maxFrame)
 	l.out = make([][]byte, 0, l.batch)
 	return l
@@ -79,9 +87,36 @@ func (l *link) read() {
 	}
 }
 
+// unwrap takes the header away from a message, and makes the checksum that it says is
+// open: the stack verifies it, and so what the header and the open sum say.
+func (l *link) unwrap(msg []byte) (frame []byte, ok bool) {
+	if l.head == 0 {
+		return msg, true
+	}
+	if len(msg) < l.head+vmnet.HeaderLen {
+		return nil, false
+	}
+	h := vnethdr.Parse(msg)
+	if h.Check(msg[l.head:]) != nil {
+		return nil, false
+	}
+	if h.GSO != vnethdr.GSONone {
+		l.rxWhole.Add(1)
+	}
+	h.Finish(msg[l.head:])
+	return msg[l.head:], true
+}
+
 // deliver hands one frame on, if it is for this guest.
-func (l *link) deliver(frame []byte) {
+func (l *link) deliver(msg []byte) {
+	frame, ok := l.unwrap(msg)
+	if !ok {
+		return // no header that fits: lost, as with a device that breaks the rules
+	}
 	l.rxFrames.Add(1)
+	if len(frame) > int(l.mtu.Load())+vmnet.HeaderLen {
+		l.rxLarge.Add(1)
+	}
 	l.rxBytes.Add(uint64(len(frame)))
 	eth := header.Ethernet(frame)
 	dst := eth.DestinationAddress()
@@ -119,7 +154,8 @@ func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	l.out = l.out[:0]
 	for _, pkt := range pkts.AsSlice() {
 		frame := l.bufs[len(l.out)]
-		n := 0
+		n := l.head
+		l.describe(frame, pkt)
 		for _, part := range pkt.AsSlices() {
 			n += copy(frame[n:], part)
 		}
@@ -129,6 +165,23 @@ func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	}
 	l.flushLocked()
 	return pkts.Len(), nil
+}
+
+// describe writes the header of a packet: what the stack left to the card.
+func (l *link) describe(msg []byte, pkt *stack.PacketBuffer) {
+	if l.head == 0 {
+		return
+	}
+	var h vnethdr.Header
+	if gso := pkt.GSOOptions; gso.Type != stack.GSONone && gso.NeedsCsum {
+		h.Flags = vnethdr.NeedsChecksum
+		h.ChecksumStart = uint16(header.EthernetMinimumSize + int(gso.L3HdrLen))
+		h.ChecksumOffset = gso.CsumOffset
+		if pkt.Data().Size() > int(gso.MSS) {
+			h.GSO, h.SegmentSize, h.HeaderLen = vnethdr.GSOTCP4, gso.MSS, uint16(pkt.HeaderSize())
+		}
+	}
+	h.Put(msg)
 }
 
 // flushLocked sends what is in out.
@@ -152,12 +205,12 @@ func (l *link) countSent(frames [][]byte) {
 func (l *link) send(frame []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.countSent([][]byte{frame})
+	l.countSent([][]byte{append(make([]byte, l.head), frame...)})
 }
 
 func (l *link) stats() Stats {
 	return Stats{
-		RxFrames: l.rxFrames.Load(), RxBytes: l.rxBytes.Load(),
+		RxFrames: l.rxFrames.Load(), RxBytes: l.rxBytes.Load(), RxLarge: l.rxLarge.Load(), RxWhole: l.rxWhole.Load(),
 		TxFrames: l.txFrames.Load(), TxBytes: l.txBytes.Load(), TxDropped: l.txDropped.Load(),
 	}
 }

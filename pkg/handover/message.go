@@ -57,6 +57,11 @@ type Message struct {
 	MTU          int    `json:"mtu"`          // bytes of an IP packet
 	MaxFrameSize int    `json:"maxFrameSize"` // bytes of a frame, Ethernet header included
 	Offload      bool   `json:"offload"`      // frames may be larger than the MTU, checksums open
+	// VnetHeader is how many bytes of virtio-net header (virtio 1.2, section 5.1.6,
+	// little-endian) are before each frame, both ways, on top of MaxFrameSize: 0 unless
+	// Offload. On sockets it is 12, and the runtime's configuration asked for it; on a
+	// tap it is what the tap has now, and the runtime's to change.
+	VnetHeader int `json:"vnetHeader,omitempty"`
 
 	IPs []string `json:"ips"` // of the guest, each with its prefix length; empty at layer 2
 }
@@ -98,6 +103,9 @@ func (m *Message) Validate() error {
 	if m.MaxFrameSize < m.MTU+headerSize || m.MaxFrameSize > maxMaxFrame {
 		return fmt.Errorf("%w: maxFrameSize %d: want %d (mtu and header) to %d",
 			ErrProtocol, m.MaxFrameSize, m.MTU+headerSize, maxMaxFrame)
+	}
+	if m.VnetHeader != 0 && (m.VnetHeader != 10 && m.VnetHeader != 12 || !m.Offload) {
+		return fmt.Errorf("%w: vnetHeader %d: want 10 or 12, with offload, or none", ErrProtocol, m.VnetHeader)
 	}
 	for i, ip := range m.IPs {
 		if _, err := netip.ParsePrefix(ip); err != nil {

@@ -24,14 +24,16 @@ func quietBatch(maxFrame int) int { return max(2, min(8, 16<<10/max(maxFrame, 1)
 // A bundle is buffers for a batch, short at first and long once a batch filled it.
 type bundle struct {
 	size, limit int // of a buffer in bytes; the longest batch
-	bufs        [][]byte
+	gap         int // bytes before each buffer that belong to its frame
+	full        [][]byte
+	bufs        [][]byte // full without the gap
 	sizes       []int
 	frames      [][]byte
 }
 
 // reset gives the buffers back, and makes the next ones size bytes and at most
-// limit many.
-func (b *bundle) reset(size, limit int) { *b = bundle{size: size, limit: limit} }
+// limit many. What put returns begins gap bytes before them.
+func (b *bundle) reset(size, limit, gap int) { *b = bundle{size: size, limit: limit, gap: gap} }
 
 // get returns the buffers.
 func (b *bundle) get() ([][]byte, []int) {
@@ -46,7 +48,7 @@ func (b *bundle) get() ([][]byte, []int) {
 func (b *bundle) put(n int) [][]byte {
 	frames := b.frames[:n]
 	for i := range frames {
-		frames[i] = b.bufs[i][:b.sizes[i]]
+		frames[i] = b.full[i][:b.gap+b.sizes[i]]
 	}
 	if n == len(b.bufs) && n < b.limit {
 		b.make(b.limit)
@@ -55,7 +57,20 @@ func (b *bundle) put(n int) [][]byte {
 }
 
 func (b *bundle) make(n int) {
-	b.bufs, b.sizes, b.frames = NewBuffers(n, b.size), make([]int, n), make([][]byte, n)
+	b.full, b.sizes, b.frames = NewBuffers(n, b.gap+b.size), make([]int, n), make([][]byte, n)
+	b.bufs = behind(b.full, b.gap)
+}
+
+// behind returns the buffers without their first gap bytes.
+func behind(full [][]byte, gap int) [][]byte {
+	if gap == 0 {
+		return full
+	}
+	bufs := make([][]byte, len(full))
+	for i, b := range full {
+		bufs[i] = b[gap:]
+	}
+	return bufs
 }
 
 // NewBuffers returns n buffers of size bytes, as Port.ReadBatch and

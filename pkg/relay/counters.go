@@ -17,12 +17,12 @@ type counters struct {
 	drops         drops
 }
 
-// passed counts frames that arrived.
-func (c *counters) passed(frames [][]byte) {
+// passed counts frames that arrived, without the skip bytes before each.
+func (c *counters) passed(frames [][]byte, skip int) {
 	if len(frames) == 0 {
 		return
 	}
-	var sum int
+	sum := -skip * len(frames)
 	for _, f := range frames {
 		sum += len(f)
 	}

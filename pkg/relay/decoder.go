@@ -35,6 +35,7 @@ type Decoder struct {
 	grow bool // the last read filled buf
 
 	seek    net.HardwareAddr // not nil: looking for the start of a frame from this MAC
+	header  int              // bytes between length and frame
 	skipped int              // bytes passed over since Resync
 }
 
@@ -118,14 +119,15 @@ const maxSeek = 1 << 20
 // whose reader died. The decoder passes over bytes until it sees a length that can
 // be, a frame whose source is mac, and behind it, if it has come, another length
 // that can be; after 1 MiB without, the stream is out of step. Frames of other
-// sources before the first of mac are lost. It is to be called before Next.
-func (d *Decoder) Resync(mac net.HardwareAddr) { d.seek = mac }
+// sources before the first of mac are lost. It is to be called before Next. header is
+// how many bytes are between each length and the Ethernet header.
+func (d *Decoder) Resync(mac net.HardwareAddr, header int) { d.seek, d.header = mac, header }
 
 // find looks for the start of a frame; false: more bytes are needed.
 func (d *Decoder) find() bool {
-	const head = prefixLen + 12 // up to the end of the source
+	head := prefixLen + d.header + 12 // up to the end of the source
 	for ; d.w-d.r >= head; d.r++ {
-		if bytes.Equal(d.buf[d.r+prefixLen+6:d.r+head], d.seek) && d.plausible(d.r) {
+		if bytes.Equal(d.buf[d.r+head-6:d.r+head], d.seek) && d.plausible(d.r) {
 			d.seek = nil
 			return true
 		}

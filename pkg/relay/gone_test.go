@@ -85,7 +85,7 @@ func TestPeerDies(t *testing.T) {
 			if n := reads.Load() - port; n > 1 { // the last one ends with the port
 				t.Errorf("%d reads of the port that was closed", n)
 			}
-			if n := m.reads.Load() - device; n != 0 {
+			if n := m.reads.Load() - device; n > 1 { // the one with which the pump ends, likewise
 				t.Errorf("%d reads of the interface, where nothing waits", n)
 			}
 			m.grind(1000)

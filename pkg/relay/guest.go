@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmnet-cni/vmnet/pkg/relay/vnethdr"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -16,9 +17,10 @@ const defaultInterfaceWait = 5 * time.Millisecond
 // that stages see one frame at a time also while one peer replaces another.
 type upward struct {
 	mu    sync.Mutex // guards all following, and the calls of stages
-	link  link       // where replies go
+	who   *peer      // where replies go; nil between batches
 	pass  [][]byte   // frames of the batch that go to the interface
 	one   [1][]byte
+	room  []byte             // for a reply to a peer with a header
 	reply func(frame []byte) // made once, so that no frame costs an allocation
 	limit *bucket            // nil: none
 }
@@ -36,7 +38,7 @@ type viewer interface {
 
 // serve moves frames of the port p until it ends.
 func (r *Relay) serve(who *peer, p Port) {
-	read := r.reads(p)
+	read := r.reads(who, p)
 	for {
 		frames, err := read()
 		r.upBatch(who, frames)
@@ -54,13 +56,15 @@ func (r *Relay) serve(who *peer, p Port) {
 	}
 }
 
-// reads returns a function that returns the next frames of p.
-func (r *Relay) reads(p Port) func() ([][]byte, error) {
-	if v, ok := p.(viewer); ok {
+// reads returns a function that returns the next messages of p, each with
+// above(who.header) bytes before the frame.
+func (r *Relay) reads(who *peer, p Port) func() ([][]byte, error) {
+	gap := r.hdr.above(who.header) - who.header
+	if v, ok := p.(viewer); ok && gap == 0 {
 		return v.readViews
 	}
 	var b bundle
-	b.reset(r.max, BatchLen(r.max))
+	b.reset(r.max+who.header, BatchLen(r.max), gap)
 	return func() ([][]byte, error) {
 		n, err := p.ReadBatch(b.get())
 		return b.put(n), err
@@ -83,13 +87,20 @@ func (r *Relay) upBatch(who *peer, frames [][]byte) {
 		r.fromGuest.drops.add(why, len(frames))
 		return
 	}
-	u.link = who.link
-	r.show(false, frames)
+	u.who = who
+	lead := r.hdr.above(who.header)
+	if lead == 0 {
+		r.show(false, frames, 0)
+	}
 	for len(frames) > 0 {
 		n := min(len(frames), cap(u.pass))
 		u.pass = u.pass[:0]
 		for _, f := range frames[:n] {
-			r.judge(u, f)
+			if lead == 0 {
+				r.judge(u, f, f)
+			} else {
+				r.judgeMessage(u, f, lead)
+			}
 		}
 		if u.limit == nil {
 			r.toInterface(u.pass)
@@ -98,11 +109,29 @@ func (r *Relay) upBatch(who *peer, frames [][]byte) {
 		}
 		frames = frames[n:]
 	}
-	u.link = nil
+	u.who = nil
 }
 
-// judge asks the stages about one frame; the caller holds up.mu.
-func (r *Relay) judge(u *upward, frame []byte) {
+// judgeMessage is judge for a frame that begins lead bytes into a message.
+func (r *Relay) judgeMessage(u *upward, msg []byte, lead int) {
+	frame := msg[min(lead, len(msg)):]
+	if len(frame) >= vmnet.HeaderLen {
+		if r.tees.Load() != nil {
+			u.one[0] = frame
+			r.show(false, u.one[:], 0)
+			u.one[0] = nil
+		}
+		if r.hdr.accept(msg, lead, u.who.header) != nil {
+			r.fromGuest.drops.add(ReasonMalformed, 1)
+			return
+		}
+	}
+	r.judge(u, frame, msg[min(lead, len(msg))-r.hdr.ifc:])
+}
+
+// judge asks the stages about one frame, and has the interface given pass, which is
+// the frame with what the interface wants before it. The caller holds up.mu.
+func (r *Relay) judge(u *upward, frame, pass []byte) {
 	if why := judge(frame, len(frame), r.max); why != ReasonNone {
 		r.fromGuest.drops.add(why, 1)
 		return
@@ -123,23 +152,36 @@ func (r *Relay) judge(u *upward, frame []byte) {
 		}
 		return
 	}
-	u.pass = append(u.pass, frame)
+	u.pass = append(u.pass, pass)
 }
 
 // answer sends a stage's frame to the guest; the caller holds up.mu.
 func (r *Relay) answer(u *upward, frame []byte) {
-	if u.link == nil {
+	if u.who == nil {
 		return // a stage kept reply for later
 	}
-	u.one[0] = frame
-	n, err := u.link.WriteBatch(u.one[:])
-	r.show(true, u.one[:n])
-	r.toGuest.passed(u.one[:n])
+	header := u.who.header
+	u.one[0] = u.complete(frame, header)
+	n, err := u.who.link.WriteBatch(u.one[:])
+	r.show(true, u.one[:n], header)
+	r.toGuest.passed(u.one[:n], header)
 	r.answered.Add(uint64(n))
 	if n == 0 {
-		r.toGuest.drops.add(refusal(frame, r.max, err), 1)
+		r.toGuest.drops.add(refusal(frame, err), 1)
 	}
 	u.one[0] = nil
+}
+
+// complete returns a whole frame with a header that says so, for a peer that has one.
+func (u *upward) complete(frame []byte, header int) []byte {
+	if header == 0 {
+		return frame
+	}
+	whole := vnethdr.Header{Buffers: 1}
+	u.room = append(u.room[:0], make([]byte, vnethdr.Len)...)
+	whole.Put(u.room)
+	u.room = append(u.room, frame...)
+	return u.room
 }
 
 // toInterface hands frames to the interface, and waits for it a little if it
@@ -149,7 +191,7 @@ func (r *Relay) toInterface(frames [][]byte) {
 	pause := minPause
 	for len(frames) > 0 {
 		n, err := r.ifc.WriteBatch(frames)
-		r.fromGuest.passed(frames[:n])
+		r.fromGuest.passed(frames[:n], r.hdr.ifc)
 		frames = frames[n:]
 		if n > 0 {
 			pause = minPause

@@ -47,14 +47,16 @@ type bucket struct {
 	bit   float64       // nanoseconds for each bit
 	depth time.Duration // of the bucket: how far full may be ahead of now
 	full  time.Duration // when the bucket is full, since start
+	skip  int           // bytes before each frame that do not count
 }
 
-// newBucket returns a full bucket, or nil when there is no limit.
-func newBucket(l Limit, maxFrame int) *bucket {
+// newBucket returns a full bucket, or nil when there is no limit. The first skip
+// bytes of what it is shown are not the frame's.
+func newBucket(l Limit, maxFrame, skip int) *bucket {
 	if l.Rate == 0 {
 		return nil
 	}
-	b := &bucket{start: time.Now(), bit: float64(time.Second) / float64(l.Rate)}
+	b := &bucket{start: time.Now(), bit: float64(time.Second) / float64(l.Rate), skip: skip}
 	const most = float64(1 << 62) // more than a century: fits time.Duration
 	depth := min(float64(l.Burst)*b.bit, most)
 	b.depth = max(time.Duration(depth), minDepth, 2*b.cost(maxFrame))
@@ -73,7 +75,7 @@ func (b *bucket) fit(frames [][]byte) (n int, wait time.Duration) {
 	now := b.now()
 	full := max(b.full, now)
 	for n < len(frames) {
-		next := full + b.cost(len(frames[n]))
+		next := full + b.cost(len(frames[n])-b.skip)
 		if wait = next - b.depth - now; wait > 0 {
 			break
 		}

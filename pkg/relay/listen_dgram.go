@@ -36,7 +36,7 @@ func (r *Relay) listenDatagram(c *net.UnixConn, plain bool, name string) error {
 	}
 	_ = c.SetWriteBuffer(socketBuffer) // less is slower, not wrong
 	_ = c.SetReadBuffer(socketBuffer)
-	s, err := newSock(c, r.max)
+	s, err := newSock(c, r.MaxMessage())
 	if err != nil {
 		return fmt.Errorf("relay: listen: %w", err)
 	}
@@ -79,7 +79,7 @@ func (l *dgramListener) run() {
 		return
 	}
 	l.in.init(l.s, true, l.plain)
-	l.kept.reset(l.r.max, BatchLen(l.r.max))
+	l.kept.reset(l.r.MaxMessage(), BatchLen(l.r.max), l.gap())
 	l.frames = make([][]byte, 0, BatchLen(l.r.max))
 	for {
 		bufs, _ := l.kept.get()
@@ -111,7 +111,7 @@ func (l *dgramListener) batch(got []received, bufs [][]byte) {
 	for i := range got {
 		g := &got[i]
 		msg := bufs[i][:min(g.size, len(bufs[i]))]
-		why := judge(msg, g.size, l.r.max)
+		why := judge(msg, g.size, l.s.max)
 		if why == ReasonNone || why == ReasonGreeting {
 			if no := l.turnTo(&g.from); no != ReasonNone {
 				why = no
@@ -121,10 +121,13 @@ func (l *dgramListener) batch(got []received, bufs [][]byte) {
 			l.r.fromGuest.drops.add(why, 1)
 			continue
 		}
-		l.frames = append(l.frames, msg)
+		l.frames = append(l.frames, l.kept.full[i][:l.kept.gap+len(msg)])
 	}
 	l.flush()
 }
+
+// gap is how many bytes the interface wants before what a peer sends.
+func (l *dgramListener) gap() int { return l.r.hdr.above(l.r.hdr.socket) - l.r.hdr.socket }
 
 // flush hands on what has been gathered.
 func (l *dgramListener) flush() {
@@ -162,7 +165,7 @@ func (l *dgramListener) turnTo(from *rawAddr) Reason {
 
 // admit makes from the peer, in the place of cur.
 func (l *dgramListener) admit(from rawAddr, cur *peer) bool {
-	np := &peer{link: &namedLink{l: l, addr: &from}, via: KindDatagram, since: time.Now(), name: string(from.path()), socket: l.name}
+	np := &peer{link: &namedLink{l: l, addr: &from}, header: l.r.hdr.socket, via: KindDatagram, since: time.Now(), name: string(from.path()), socket: l.name}
 	if !l.r.replace(np, cur, false, nil) {
 		return false
 	}

@@ -46,7 +46,7 @@ func (r *Relay) accept(l *net.UnixListener) {
 func (r *Relay) welcome(c *net.UnixConn) {
 	_ = c.SetWriteBuffer(socketBuffer) // less is slower, not wrong
 	_ = c.SetReadBuffer(socketBuffer)
-	s, err := newSock(c, r.max)
+	s, err := newSock(c, r.MaxMessage())
 	if err != nil {
 		return // c was closed under our hands
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/vmnet-cni/vmnet/pkg/relay/vnethdr"
 )
 
 // A link is the way to a peer: a Port, or one name on a named datagram socket.
@@ -32,6 +34,7 @@ var (
 // A peer is the guest's side of the relay for as long as it is the same one.
 type peer struct {
 	link    link
+	header  int // bytes before its frames
 	via     string
 	since   time.Time
 	name    string // of a peer on a named datagram socket
@@ -63,7 +66,7 @@ func (r *Relay) admit(p Port, via string, over *peer, anyone bool, release func(
 	if a, ok := p.(accountant); ok {
 		a.countInto(&r.fromGuest.drops, r.cfg.PeerWait, r.cfg.Threads)
 	}
-	np := &peer{link: p, via: via, since: time.Now(), release: release}
+	np := &peer{link: p, header: r.hdr.of(p), via: via, since: time.Now(), release: release}
 	if r.replace(np, over, anyone, func() { r.serve(np, p) }) {
 		return true
 	}
@@ -146,16 +149,22 @@ func (r *Relay) vacant() (*peer, bool) {
 		return nil, true
 	}
 	a, ok := p.link.(prober)
-	return p, ok && !a.alive(r.probe())
+	return p, ok && !a.alive(r.probe(p.header))
 }
 
 // probe returns a frame that no guest minds: the EtherType is the first of those
-// that IEEE 802 (clause 9.2.3) gives to local experiments.
-func (r *Relay) probe() []byte {
+// that IEEE 802 (clause 9.2.3) gives to local experiments. It has header bytes
+// before it.
+func (r *Relay) probe(header int) []byte {
 	const minFrame = 60 // bytes, without frame check sequence (IEEE 802.3, 4A.4.2)
-	f := make([]byte, minFrame)
+	msg := make([]byte, header+minFrame)
+	if header > 0 {
+		whole := vnethdr.Header{Buffers: 1}
+		whole.Put(msg)
+	}
+	f := msg[header:]
 	copy(f, r.cfg.ProbeMAC)
 	copy(f[6:], net.HardwareAddr{0x02, 'v', 'm', 'n', 'e', 't'})
 	f[12], f[13] = 0x88, 0xb5
-	return f
+	return msg
 }

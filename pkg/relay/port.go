@@ -80,8 +80,9 @@ func NewStreamPort(f *os.File, maxFrame int) (Port, error) {
 
 // ResumePort returns the port of f, a connected socket whose reader and writer
 // died, of either kind. A stream may stand in the middle of a frame: see
-// Decoder.Resync; mac is the guest's address. The port owns f's descriptor.
-func ResumePort(f *os.File, maxFrame int, mac net.HardwareAddr) (Port, error) {
+// Decoder.Resync; mac is the guest's address, header the length of what is before
+// each frame. The port owns f's descriptor.
+func ResumePort(f *os.File, maxFrame, header int, mac net.HardwareAddr) (Port, error) {
 	if f != nil && checkType(f, unix.SOCK_STREAM) != nil {
 		return NewDatagramPort(f, maxFrame)
 	}
@@ -91,6 +92,6 @@ func ResumePort(f *os.File, maxFrame int, mac net.HardwareAddr) (Port, error) {
 	}
 	p := newStreamPort(s)
 	p.in.dec = NewDecoder(maxFrame)
-	p.in.dec.Resync(mac)
+	p.in.dec.Resync(mac, header)
 	return p, nil
 }

@@ -12,7 +12,9 @@ import (
 // uses it, whose calls never overlap.
 type downward struct {
 	size, batch int
+	gap         int      // bytes in our buffers before what the interface writes
 	kept        bundle   // while there is a peer
+	out         [][]byte // a batch as the peer gets it, where headers are
 	sink        [][]byte // the same buffer many times: for frames nobody wants
 	sizes       []int    // for sink
 	limit       *bucket  // nil: none, and what follows is not used
@@ -20,19 +22,19 @@ type downward struct {
 	queued      atomic.Int64 // bytes in queue, for those who only look
 }
 
-func (d *downward) init(info vmnet.Info) {
-	d.size = info.MaxPacketSize
+func (d *downward) init(info vmnet.Info, gap int) {
+	d.size, d.gap = info.MaxPacketSize, gap
 	d.batch = BatchLen(d.size)
 	if info.ReadBatch > 0 {
 		d.batch = min(d.batch, info.ReadBatch)
 	}
-	d.kept.reset(d.size, d.batch)
+	d.kept.reset(d.size, d.batch, d.gap)
 }
 
 // scrap returns buffers for frames that nobody will look at, and gives the others
 // back.
 func (d *downward) scrap() ([][]byte, []int) {
-	d.kept.reset(d.size, d.batch)
+	d.kept.reset(d.size, d.batch, d.gap)
 	if d.sink == nil {
 		one := make([]byte, d.size)
 		d.sink, d.sizes = make([][]byte, d.batch), make([]int, d.batch)
@@ -74,15 +76,33 @@ func (r *Relay) take(wanted bool) (int, error) {
 
 // deliver gives frames to the peer p, and drops what it does not take.
 func (r *Relay) deliver(p *peer, frames [][]byte) {
+	if r.hdr.lead == 0 {
+		r.send(p, frames)
+		return
+	}
+	d := &r.down
+	for len(frames) > 0 {
+		n := min(len(frames), maxBatch)
+		d.out = d.out[:0]
+		for _, f := range frames[:n] {
+			d.out = append(d.out, r.hdr.present(f, p.header))
+		}
+		r.send(p, d.out)
+		frames = frames[n:]
+	}
+}
+
+// send gives the peer p frames with what it has before them.
+func (r *Relay) send(p *peer, frames [][]byte) {
 	for len(frames) > 0 {
 		n, err := p.link.WriteBatch(frames)
-		r.show(true, frames[:n])
-		r.toGuest.passed(frames[:n])
+		r.show(true, frames[:n], p.header)
+		r.toGuest.passed(frames[:n], p.header)
 		frames = frames[n:]
 		if len(frames) == 0 {
 			return
 		}
-		why := refusal(frames[0], r.max, err)
+		why := refusal(frames[0], err)
 		switch {
 		case err == ErrFrameSize: //nolint:errorlint // ports return it bare
 			r.toGuest.drops.add(why, 1)
@@ -99,7 +119,7 @@ func (r *Relay) deliver(p *peer, frames [][]byte) {
 }
 
 // refusal returns the reason for which a link refused frame with err.
-func refusal(frame []byte, maxFrame int, err error) Reason {
+func refusal(frame []byte, err error) Reason {
 	switch {
 	case err == ErrQueueFull: //nolint:errorlint // ports return it bare
 		return ReasonPeerFull

@@ -3,24 +3,28 @@ package relay
 // A queue holds frames that are early for a limit, in a ring of buffers. Frames
 // can be read into it in place. One goroutine at a time may use it.
 type queue struct {
-	bufs        [][]byte // nil until a frame comes
+	gap         int      // bytes before each buffer that belong to its frame
+	full        [][]byte // nil until a frame comes
+	bufs        [][]byte // full without the gap
 	sizes       []int
-	frames      [][]byte // frames[i] is what bufs[i] holds
+	frames      [][]byte // frames[i] is what full[i] holds
 	head, count int
 	most        int // frames; some buffers are always free
 	bytes       int
 	limit       int // bytes
 }
 
-// open makes room for frames of at most size bytes that wait for b.
-func (q *queue) open(b *bucket, size int) {
+// open makes room for frames of at most size bytes that wait for b, with gap bytes
+// before each.
+func (q *queue) open(b *bucket, size, gap int) {
 	if q.bufs != nil {
 		return
 	}
 	q.limit = b.queued(size)
 	// Four times as many as large frames need: small ones are many.
 	n := min(max(4*q.limit/1514, minSlots), maxSlots, max(slotBytes/size, minBatch)) + spareSlots
-	q.bufs, q.sizes, q.frames = NewBuffers(n, size), make([]int, n), make([][]byte, n)
+	q.full, q.sizes, q.frames = NewBuffers(n, gap+size), make([]int, n), make([][]byte, n)
+	q.gap, q.bufs = gap, behind(q.full, gap)
 	q.most = n - spareSlots
 }
 
@@ -38,23 +42,24 @@ func (q *queue) add(n int) (dropped int) {
 	at := (q.head + q.count) % len(q.bufs)
 	for i := at; i < at+n; i++ {
 		size := q.sizes[i]
-		if q.full(size) {
+		if q.tooMuch(size) {
 			dropped++
 			continue
 		}
 		to := i - dropped
-		q.bufs[to], q.bufs[i] = q.bufs[i], q.bufs[to]
+		q.full[to], q.full[i] = q.full[i], q.full[to]
+		q.bufs[to], q.bufs[i] = q.full[to][q.gap:], q.full[i][q.gap:]
 		q.took(to, size)
 	}
 	return dropped
 }
 
-func (q *queue) full(size int) bool { return q.count >= q.most || q.bytes+size > q.limit }
+func (q *queue) tooMuch(size int) bool { return q.count >= q.most || q.bytes+size > q.limit }
 
 func (q *queue) took(i, size int) {
-	q.frames[i] = q.bufs[i][:size]
+	q.frames[i] = q.full[i][:q.gap+size]
 	q.count++
-	q.bytes += size
+	q.bytes += q.gap + size
 }
 
 // waiting returns the oldest frames, up to the end of the ring.

@@ -42,6 +42,10 @@ type Config struct {
 	// Gone is when the last peer of a relay before this one went, for Peer to tell.
 	// Zero: there was none, or it is still there.
 	Gone time.Time
+	// Header says that the messages of peers on sockets begin with a virtio-net header
+	// of HeaderLen bytes, both ways; a stream's length counts it. Whoever sets it has
+	// asked the guest's side.
+	Header bool
 }
 
 // A PeerEvent tells that a peer came or went.
@@ -96,7 +100,8 @@ type Direction struct {
 type Relay struct {
 	ifc *vmnet.Interface
 	cfg Config
-	max int // the largest frame in bytes
+	max int // the largest frame in bytes, without a header before it
+	hdr headers
 
 	fromGuest, toGuest counters
 	answered, refused  atomic.Uint64
@@ -130,14 +135,16 @@ func New(ifc *vmnet.Interface, cfg Config) (*Relay, error) {
 	if cfg.InterfaceWait == 0 {
 		cfg.InterfaceWait = defaultInterfaceWait
 	}
-	r := &Relay{ifc: ifc, cfg: cfg, max: ifc.MaxPacketSize()}
+	info := ifc.Info()
+	r := &Relay{ifc: ifc, cfg: cfg, max: info.MaxPacketSize - info.VnetHeader}
 	if !cfg.Gone.IsZero() {
 		r.gone.Store(cfg.Gone.UnixNano())
 	}
-	r.down.init(ifc.Info())
+	r.hdr = newHeaders(&cfg, info.VnetHeader, info.MTU)
+	r.down.init(info, r.hdr.lead-info.VnetHeader)
 	r.up.init(r)
-	r.up.limit = newBucket(cfg.Limits.FromGuest, r.max)
-	r.down.limit = newBucket(cfg.Limits.ToGuest, r.max)
+	r.up.limit = newBucket(cfg.Limits.FromGuest, r.max, r.hdr.ifc)
+	r.down.limit = newBucket(cfg.Limits.ToGuest, r.max, r.hdr.lead)
 	pump := r.pump
 	if r.down.limit != nil {
 		pump = r.pumpLimited

@@ -29,7 +29,7 @@ func TestResync(t *testing.T) {
 			}
 		}
 		d := relay.NewDecoder(1514)
-		d.Resync(mac)
+		d.Resync(mac, 0)
 		got := 0
 		for rest := stream[cut:]; len(rest) > 0; {
 			n := copy(d.Room()[:min(7, len(rest))], rest) // in small parts
@@ -52,7 +52,7 @@ func TestResync(t *testing.T) {
 // found.
 func TestResyncGivesUp(t *testing.T) {
 	d := relay.NewDecoder(1514)
-	d.Resync(net.HardwareAddr{2, 0, 0, 0, 0, 9})
+	d.Resync(net.HardwareAddr{2, 0, 0, 0, 0, 9}, 0)
 	for n := 0; n < 2<<20; {
 		room := d.Room()
 		clear(room)

@@ -90,7 +90,7 @@ const fillRounds = 64
 // says that nothing waits any more, or that an error came that the next event
 // meets again.
 func (r *Relay) fill(q *queue) (dry bool, err error) {
-	q.open(r.down.limit, r.down.size)
+	q.open(r.down.limit, r.down.size, r.down.gap)
 	for range fillRounds {
 		n, err := r.ifc.ReadBatch(q.room())
 		if err != nil {

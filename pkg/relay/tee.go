@@ -47,15 +47,15 @@ func (r *Relay) RemoveTee(t Tee) {
 	r.tees.Store(&list)
 }
 
-// show lets the tees see frames.
-func (r *Relay) show(toGuest bool, frames [][]byte) {
+// show lets the tees see frames, without the skip bytes before each.
+func (r *Relay) show(toGuest bool, frames [][]byte, skip int) {
 	tees := r.tees.Load()
 	if tees == nil {
 		return
 	}
 	for _, t := range *tees {
 		for _, f := range frames {
-			t.Frame(toGuest, f)
+			t.Frame(toGuest, f[skip:])
 		}
 	}
 }

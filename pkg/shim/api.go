@@ -18,6 +18,10 @@ const (
 	FramesTap    = "tap"    // the fd of a tap interface
 )
 
+// VnetHeaderLen is the length of a virtio-net header before the frames of a socket, in
+// bytes.
+const VnetHeaderLen = 12
+
 // Names of drivers in NetworkSpec.Driver.
 const (
 	DriverAuto     = "auto" // vmnet on macOS where it may be used, else netstack
@@ -80,7 +84,10 @@ type AttachRequest struct {
 	RequestID string      `json:"requestID,omitempty"`
 	Network   NetworkSpec `json:"network"`
 	Frames    string      `json:"frames,omitempty"` // FramesDgram when empty
-	MAC       string      `json:"mac,omitempty"`    // wanted; made from the identity when empty
+	// VnetHeader says that the runtime takes and sends a virtio-net header of 12 bytes
+	// before each frame on the attachment's sockets. It needs Network.Offload.
+	VnetHeader bool   `json:"vnetHeader,omitempty"`
+	MAC        string `json:"mac,omitempty"` // wanted; made from the identity when empty
 	// IPs are wanted, at most one of each IP version: "192.168.127.9", or with
 	// "/24". With IPAMStatic they are
 	// what the guest gets, with their length.
@@ -120,8 +127,9 @@ type Attachment struct {
 	Mode         vmnet.Mode `json:"mode"`
 	MAC          string     `json:"mac"`
 	MTU          int        `json:"mtu"`          // bytes of an IP packet
-	MaxFrameSize int        `json:"maxFrameSize"` // bytes of a frame
+	MaxFrameSize int        `json:"maxFrameSize"` // bytes of a frame, without VnetHeader
 	Offload      bool       `json:"offload"`
+	VnetHeader   int        `json:"vnetHeader,omitempty"` // bytes of virtio-net header before each frame
 	Frames       string     `json:"frames"`
 
 	IPs      []IP    `json:"ips"`

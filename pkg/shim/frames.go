@@ -54,7 +54,7 @@ func (c *Client) Give(ctx context.Context, a Attachment, f *os.File) error {
 	}
 	m := handover.Message{
 		Network: a.Network, ContainerID: a.ContainerID, IfName: a.IfName, Kind: kind,
-		MAC: a.MAC, MTU: a.MTU, MaxFrameSize: a.MaxFrameSize, Offload: a.Offload, IPs: []string{},
+		MAC: a.MAC, MTU: a.MTU, MaxFrameSize: a.MaxFrameSize, Offload: a.Offload, VnetHeader: a.VnetHeader, IPs: []string{},
 	}
 	for _, ip := range a.IPs {
 		m.IPs = append(m.IPs, ip.Address.String())

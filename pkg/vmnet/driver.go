@@ -138,6 +138,10 @@ type Config struct {
 	// device owns them all, also when Start fails; it closes those that it has no
 	// use for.
 	Files map[string]*os.File
+	// VnetHeader says that the interface's user takes frames with a virtio-net header
+	// before them, where the driver has it and the network has Offload: Info.VnetHeader
+	// tells. Others ignore it.
+	VnetHeader bool
 	// Tap says that the guest is to have the tap itself (see TapHolder). The frames
 	// of such a device never pass ReadBatch and WriteBatch. Drivers whose devices
 	// are no TapHolder ignore it.
@@ -154,6 +158,10 @@ type Info struct {
 	// MaxPacketSize is the largest frame in bytes that WriteBatch takes and the
 	// smallest buffer that ReadBatch takes.
 	MaxPacketSize int
+	// VnetHeader is how many bytes of every frame that ReadBatch and WriteBatch move
+	// are a virtio-net header (virtio 1.2, section 5.1.6), before the Ethernet header:
+	// 0, or 12 if Config.VnetHeader was set. MaxPacketSize counts them.
+	VnetHeader int
 	// ReadBatch and WriteBatch are the longest batches worth passing, in frames.
 	ReadBatch, WriteBatch int
 	// Subnet, Gateway and Subnet6 are those of the network; zero for Layer2.

@@ -41,7 +41,7 @@ func add(c *call) (out output, err error) {
 	}
 	defer where.Close()
 	if where.ns != nil && c.conf.Spec.Offload {
-		return out, badValue("offload", true, "false for a network namespace: frames pass the shim without a header")
+		return out, badValue("offload", true, "false for a network namespace: there the kernel has large segments without it")
 	}
 	client, err := c.ensure(c.conf.Shim.Spawn)
 	if err != nil {
@@ -117,7 +117,7 @@ func (c *call) attach(client *shim.Client, want wanted, l *lease, where place) (
 	req := shim.AttachRequest{
 		RequestID: strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36), // unlike others, no secret
 		Network:   c.conf.Spec,
-		Frames:    c.conf.Frames,
+		Frames:    c.conf.Frames, VnetHeader: c.conf.VnetHeader,
 		MAC:       want.MAC,
 		IPs:       want.IPs,
 		Ranges:    want.Ranges,

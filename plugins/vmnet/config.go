@@ -16,12 +16,14 @@ type config struct {
 	CNIVersion string
 	Name       string
 
-	Spec     shim.NetworkSpec
-	Frames   string // shim.FramesDgram or FramesStream
-	Guard    shim.Guard
-	Delegate string // the plugin that gives the addresses; empty: none
-	Lease    shim.LeasePolicy
-	Shim     shimConfig
+	Spec   shim.NetworkSpec
+	Frames string // shim.FramesDgram or FramesStream
+	// VnetHeader has frames of a socket begin with a virtio-net header.
+	VnetHeader bool
+	Guard      shim.Guard
+	Delegate   string // the plugin that gives the addresses; empty: none
+	Lease      shim.LeasePolicy
+	Shim       shimConfig
 
 	LogFile  string
 	LogLevel logrus.Level
@@ -164,6 +166,7 @@ func (c *config) parseSpec(o *object) {
 	}
 	o.take("isolated", &s.Isolated, "true or false")
 	o.take("offload", &s.Offload, "true or false")
+	o.take("vnetHeader", &c.VnetHeader, "true or false")
 	o.take("hostLoopback", &s.HostLoopback, "true or false")
 	o.take("frames", &c.Frames, "dgram, stream or tap")
 }

@@ -28,6 +28,12 @@ func (c *config) checkChoices() error {
 	default:
 		return badValue("driver", c.Spec.Driver, "auto, vmnet, netstack or tap")
 	}
+	if c.VnetHeader && !c.Spec.Offload {
+		return badValue("vnetHeader", true, "offload true with it: the header tells of segments that cross in one piece")
+	}
+	if c.VnetHeader && c.Frames == shim.FramesTap {
+		return badValue("vnetHeader", true, "frames dgram or stream with it: a tap with offload has a header of its own")
+	}
 	switch c.Frames {
 	case "":
 		c.Frames = shim.FramesDgram

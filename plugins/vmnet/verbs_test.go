@@ -161,7 +161,7 @@ func TestConfigReachesShim(t *testing.T) {
 	fake := newFakeShim(t)
 	succeeds(t, "ADD", nil, conf(t, fake.path, map[string]any{
 		"mode": "host", "driver": "netstack", "subnet": "10.1.2.0/24", "gateway": "10.1.2.9", "mtu": 9000,
-		"isolated": true, "offload": true, "hostLoopback": true, "frames": "stream", "ipMasq": false,
+		"isolated": true, "offload": true, "vnetHeader": true, "hostLoopback": true, "frames": "stream", "ipMasq": false,
 		"guard": raw(`{"mac":false,"allow":["0.0.0.0/0"],"deny":["169.254.0.0/16"]}`), "ipam": raw(`{}`), "uplink": "",
 		"dns":                       raw(`{"nameservers":["1.1.1.1"],"domain":"d","search":["s.d"],"options":["ndots:2"]}`),
 		"cni.dev/valid-attachments": raw("[]"), "cni.dev/anything": 5, "logLevel": "debug", "logFile": filepath.Join(t.TempDir(), "log"),
@@ -174,8 +174,8 @@ func TestConfigReachesShim(t *testing.T) {
 	req := fake.reqs["shared/vm1/eth0"]
 	g, _ := json.Marshal(req.Network)
 	w, _ := json.Marshal(want)
-	if string(g) != string(w) || req.Frames != "stream" {
-		t.Errorf("frames %q, network\n%s\nwant\n%s", req.Frames, g, w)
+	if string(g) != string(w) || req.Frames != "stream" || !req.VnetHeader {
+		t.Errorf("frames %q, vnetHeader %t, network\n%s\nwant\n%s", req.Frames, req.VnetHeader, g, w)
 	}
 }
 

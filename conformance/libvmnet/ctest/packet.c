@@ -225,6 +225,7 @@ TEST(virtio_header) {
 	EQUAL(write_one(plain.ref, out, 60), VMNET_SUCCESS);
 	EQUAL(read_one(b.ref, in, sizeof in), 72); // the checksummed one before
 	EQUAL(in[0], 1);
+	CHECK(in[66] == in[67] && (in[66] == 0 || in[66] == 0xff)); // open again, as its header says: nought, in either form
 	EQUAL(read_one(b.ref, in, sizeof in), 72); // one without a header gets one
 	EQUAL(in[0], 0);
 	stop(&a);

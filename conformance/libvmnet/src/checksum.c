@@ -63,3 +63,15 @@ bool lv_checksum_partial(uint8_t *frame, size_t length, const uint8_t *vhdr) {
 	store(frame + start + offset, result);
 	return true;
 }
+
+void lv_checksum_reopen(uint8_t *frame, size_t length, const uint8_t *vhdr) {
+	size_t start = (size_t)(vhdr[6] | vhdr[7] << 8), offset = (size_t)(vhdr[8] | vhdr[9] << 8);
+	if ((vhdr[0] & 1) == 0 || start + offset + 2 > length || offset % 2 != 0)
+		return;
+	// The checksum is the complement of what was there and the sum of all else.
+	uint8_t *at = frame + start + offset;
+	uint16_t all = (uint16_t)~(at[0] << 8 | at[1]);
+	store(at, 0);
+	uint16_t less = lv_checksum_fold(lv_checksum_sum(frame + start, length - start, 0));
+	store(at, (uint16_t)~lv_checksum_fold((uint32_t)all + less));
+}

@@ -15,5 +15,8 @@ void lv_checksum_fill(uint8_t *frame, size_t length);
 // lv_checksum_partial completes the one that a virtio header asks for; false:
 // the header points outside the frame.
 bool lv_checksum_partial(uint8_t *frame, size_t length, const uint8_t *vhdr);
+// lv_checksum_reopen takes back what lv_checksum_partial did, for a receiver that
+// gets the header too.
+void lv_checksum_reopen(uint8_t *frame, size_t length, const uint8_t *vhdr);
 
 #endif

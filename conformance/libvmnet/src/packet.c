@@ -14,7 +14,9 @@ uint32_t lv_packet_batch(void) {
 	return told == 1 || (told < 0 && LV_MACOS >= 150000) ? 256 : 200;
 }
 
-bool lv_packet_deliver(struct vmnet_interface *ifc, const struct lv_frame *frame) {
+// deliver puts a frame in the ring; finished says that its checksum was completed on
+// the way, though its header, which some interfaces pass on, says that it is open.
+static bool deliver(struct vmnet_interface *ifc, const struct lv_frame *frame, bool finished) {
 	if (frame->length > ifc->max_frame) {
 		atomic_fetch_add(&lv_count.drop_big, 1);
 		return false;
@@ -36,6 +38,8 @@ bool lv_packet_deliver(struct vmnet_interface *ifc, const struct lv_frame *frame
 			memcpy(slot->vhdr, frame->vhdr, LV_VHDR);
 		else
 			memset(slot->vhdr, 0, LV_VHDR);
+		if (finished && ifc->virtio)
+			lv_checksum_reopen(slot->bytes, slot->length, slot->vhdr);
 		ifc->count++;
 		lv_iface_notify_locked(ifc);
 	}
@@ -45,8 +49,12 @@ bool lv_packet_deliver(struct vmnet_interface *ifc, const struct lv_frame *frame
 	return fits;
 }
 
+bool lv_packet_deliver(struct vmnet_interface *ifc, const struct lv_frame *frame) {
+	return deliver(ifc, frame, false);
+}
+
 void lv_packet_receive(void *context, const struct lv_frame *frame) {
-	lv_packet_deliver(context, frame);
+	deliver(context, frame, true);
 }
 
 // admit holds what both calls have in common before they look at packets.

@@ -197,7 +197,7 @@ func (s *Server) startInterface(ctx context.Context, a *attachment) error {
 		return err
 	}
 	dev, err := a.net.Start(ctx, vmnet.Config{
-		UUID: a.rec.UUID, MAC: mac, Tap: a.direct(), Files: s.deviceFiles(a), Limited: a.rec.Request.Bandwidth.IngressRate > 0,
+		UUID: a.rec.UUID, MAC: mac, Tap: a.direct(), VnetHeader: a.headers(), Files: s.deviceFiles(a), Limited: a.rec.Request.Bandwidth.IngressRate > 0,
 	})
 	if err != nil {
 		return fmt.Errorf("attachment %s: start interface: %w", a.rec.Key, err)
@@ -234,7 +234,8 @@ func (s *Server) startRelay(a *attachment) error {
 	}
 	log, k, held := s.logOf(a.rec.Key), a.rec.Key, a.held
 	hold := func(c syscall.Conn) func() { return held.keepPeer(fileCaller, c) }
-	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Threads: s.threadsFor(a.dev), Limits: limitsOf(a.rec.Request.Bandwidth), Hold: hold, Gone: s.peerGone(k), OnPeer: func(e relay.PeerEvent) {
+	header := a.rec.Request.VnetHeader
+	r, err := relay.New(a.ifc, relay.Config{Stages: stages, Header: header, Threads: s.threadsFor(a.dev), Limits: limitsOf(a.rec.Request.Bandwidth), Hold: hold, Gone: s.peerGone(k), OnPeer: func(e relay.PeerEvent) {
 		log := log.WithField("via", e.Via)
 		s.notePeer(k, e)
 		if e.Err != nil {

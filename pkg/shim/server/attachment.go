@@ -40,7 +40,7 @@ func (s *Server) view(a *attachment) shim.Attachment {
 	v := shim.Attachment{
 		Network: r.Network, ContainerID: r.ContainerID, IfName: r.IfName,
 		Driver: r.Granted.Driver, Mode: r.Granted.Mode,
-		MAC: r.MAC, MTU: r.Granted.MTU, Offload: r.Granted.Offload, Frames: r.Request.Frames,
+		MAC: r.MAC, MTU: r.Granted.MTU, Offload: r.Granted.Offload, VnetHeader: a.vnetHeader(), Frames: r.Request.Frames,
 		IPs: []shim.IP{}, DNS: a.dns(), Hostname: r.Request.Hostname,
 		DgramSocketPath:  s.cfg.Dirs.Socket(r.Network, r.ContainerID, r.IfName, shim.FramesDgram),
 		StreamSocketPath: s.cfg.Dirs.Socket(r.Network, r.ContainerID, r.IfName, shim.FramesStream),
@@ -66,7 +66,7 @@ func (s *Server) view(a *attachment) shim.Attachment {
 	if a.ifc != nil {
 		v.Forwards = r.Request.Forwards
 		info := a.ifc.Info()
-		v.MTU, v.MaxFrameSize, v.HostInterfaces = info.MTU, info.MaxPacketSize, info.HostInterfaces
+		v.MTU, v.MaxFrameSize, v.HostInterfaces = info.MTU, a.maxFrame(), info.HostInterfaces
 	}
 	if v.Problem == "" {
 		v.Problem = a.missingSocket()

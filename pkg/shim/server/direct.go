@@ -15,10 +15,33 @@ import (
 // moves its frames and the relay has nothing to do.
 func (a *attachment) direct() bool { return a.rec.Request.Frames == shim.FramesTap }
 
-// offload is what the guest is told of its frames: those of a tap that the relay
-// reads are whole.
-func (a *attachment) offload() bool {
-	return a.rec.Granted.Offload && (a.direct() || a.rec.Granted.Driver != shim.DriverTap)
+// tapHeader is the length of the virtio-net header that a new tap has, in bytes
+// (TUNSETVNETHDRSZ in linux/if_tun.h). The runtime may set another.
+const tapHeader = 10
+
+// offload is what the guest is told of its frames.
+func (a *attachment) offload() bool { return a.rec.Granted.Offload }
+
+// vnetHeader is how many bytes of virtio-net header the guest has before each frame
+// of its socket, or of its tap when that is given out.
+func (a *attachment) vnetHeader() int {
+	switch {
+	case a.direct() && a.offload():
+		return tapHeader
+	case a.rec.Request.VnetHeader:
+		return relay.HeaderLen
+	}
+	return 0
+}
+
+// maxFrame is the largest frame in bytes, without a header before it.
+func (a *attachment) maxFrame() int { return a.ifc.MaxPacketSize() - a.ifc.Info().VnetHeader }
+
+// headers says whether the device may have virtio-net headers: a tap has no large
+// frames otherwise, and others have them where the guest does, whose header then
+// crosses as it is.
+func (a *attachment) headers() bool {
+	return a.offload() && !a.direct() && (a.rec.Request.VnetHeader || a.rec.Granted.Driver == shim.DriverTap)
 }
 
 // setRules has the kernel do what the relay does for others: guard, limits, and

@@ -59,7 +59,7 @@ func (s *Server) postFrames(w http.ResponseWriter, r *http.Request, who caller) 
 // giveFrames makes a pair of sockets and hands one over. The caller holds the
 // key's lock.
 func (s *Server) giveFrames(w http.ResponseWriter, r *http.Request, a *attachment) error {
-	guest, host, err := handover.Pair(a.rec.Request.Frames, a.ifc.MaxPacketSize(), a.offload())
+	guest, host, err := handover.Pair(a.rec.Request.Frames, a.relay.MaxMessage(), a.offload())
 	if err != nil {
 		return fmt.Errorf("attachment %s: %w", a.rec.Key, err)
 	}
@@ -77,7 +77,7 @@ func (s *Server) giveFrames(w http.ResponseWriter, r *http.Request, a *attachmen
 		s.logOf(a.rec.Key).WithError(errors.Join(err, host.Close())).Warn("frame fd not handed over")
 		return nil
 	}
-	port, err := newPort(a.rec.Request.Frames, host, a.ifc.MaxPacketSize())
+	port, err := newPort(a.rec.Request.Frames, host, a.relay.MaxMessage())
 	if err != nil {
 		release()
 		s.logOf(a.rec.Key).WithError(err).Error("frame fd of no use")
@@ -142,7 +142,7 @@ func messageOf(a *attachment) handover.Message {
 	m := handover.Message{
 		Network: a.rec.Network, ContainerID: a.rec.ContainerID, IfName: a.rec.IfName,
 		Kind: a.rec.Request.Frames, MAC: a.rec.MAC, MTU: a.ifc.MTU(),
-		MaxFrameSize: a.ifc.MaxPacketSize(), Offload: a.offload(), IPs: []string{},
+		MaxFrameSize: a.maxFrame(), Offload: a.offload(), VnetHeader: a.vnetHeader(), IPs: []string{},
 	}
 	for _, p := range []netip.Prefix{a.rec.Addr, a.rec.Addr6} {
 		if p.IsValid() {

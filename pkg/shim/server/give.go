@@ -72,6 +72,8 @@ func (a *attachment) refuseFrames(m handover.Message) error {
 		return fmt.Errorf("message for %s/%s/%s: want %s", m.Network, m.ContainerID, m.IfName, k)
 	case m.Offload != a.offload():
 		return fmt.Errorf("offload %t: the attachment's is %t", m.Offload, a.offload())
+	case m.Kind != handover.KindNetNS && m.VnetHeader != a.vnetHeader():
+		return fmt.Errorf("vnetHeader %d: the attachment's is %d", m.VnetHeader, a.vnetHeader())
 	case m.Kind == handover.KindTap && m.Offload:
 		return fmt.Errorf("kind %q: want a network without offload, whose large frames tell no segment size", m.Kind)
 	}
@@ -87,7 +89,7 @@ const maxGiven = 4
 func (s *Server) attachFrames(a *attachment, f *os.File, kind string) error {
 	if kind == handover.KindTap {
 		release := a.held.keepPeer(fileTap, f)
-		port, err := relay.NewTapPort(f, a.ifc.MaxPacketSize())
+		port, err := relay.NewTapPort(f, a.maxFrame())
 		if err != nil {
 			release()
 			return err
@@ -105,7 +107,7 @@ func (s *Server) attachFrames(a *attachment, f *os.File, kind string) error {
 		return a.listenGiven(f)
 	}
 	release := a.held.keepPeer(filePulled, f)
-	port, err := newPort(kind, f, a.ifc.MaxPacketSize())
+	port, err := newPort(kind, f, a.relay.MaxMessage())
 	if err != nil {
 		release()
 		return err

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmnet-cni/vmnet/pkg/handover"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
@@ -38,4 +39,44 @@ func TestOffloadIsNotMixed(t *testing.T) {
 		}
 	}
 	r.nothingLeft(before)
+}
+
+// TestVnetHeader has the header agreed with a guest, told, and refused where it has no
+// meaning.
+func TestVnetHeader(t *testing.T) {
+	r := start(t, config(newDirs(t)))
+	attach := func(id string, offload, header bool, frames string) (shim.Attachment, error) {
+		return r.Attach(t.Context(), "n", id, "eth0", shim.AttachRequest{Network: shim.NetworkSpec{Offload: offload}, VnetHeader: header, Frames: frames})
+	}
+	if _, err := attach("a", false, true, ""); shim.CodeOf(err) != shim.CodeInvalid || !strings.Contains(err.Error(), `vnetHeader "true": want it with network.offload true`) {
+		t.Errorf("without offload: %v", err)
+	}
+	for id, want := range map[string]int{"a": 0, "b": shim.VnetHeaderLen} {
+		a, err := attach(id, true, want > 0, "stream")
+		if err != nil || a.VnetHeader != want || a.MaxFrameSize < 65000 {
+			t.Fatalf("%s: %+v, %v", id, a, err)
+		}
+		m, f, err := r.Frames(t.Context(), "n", id, "eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if !m.Offload || m.VnetHeader != want || m.MaxFrameSize != a.MaxFrameSize {
+			t.Errorf("the guest's side was told %+v", m)
+		}
+	}
+	b, err := r.Attachment(t.Context(), "n", "b", "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.VnetHeader = 0
+	guest, host, err := handover.Pair(b.Frames, b.MaxFrameSize, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer guest.Close()
+	defer host.Close()
+	if err := r.Give(t.Context(), b, host); err == nil || !strings.Contains(err.Error(), "vnetHeader 0: the attachment's is 12") {
+		t.Errorf("give of a socket without the header: %v", err)
+	}
 }

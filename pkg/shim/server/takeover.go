@@ -156,12 +156,14 @@ func (s *Server) resumePeer(a *attachment, suffix string, f *os.File) error {
 	if err != nil {
 		return errors.Join(err, dup.Close())
 	}
-	via, resume := "fd", func() (relay.Port, error) { return relay.ResumePort(dup, a.ifc.MaxPacketSize(), mac) }
+	via, resume := "fd", func() (relay.Port, error) { return relay.ResumePort(dup, a.relay.MaxMessage(), a.vnetHeader(), mac) }
 	switch suffix[:1] {
 	case fileCaller:
 		via = relay.KindStream
 	case fileTap:
-		via, resume = shim.ViaTap, func() (relay.Port, error) { return relay.NewTapPort(dup, a.ifc.MaxPacketSize()) }
+		via, resume = shim.ViaTap, func() (relay.Port, error) {
+			return relay.NewTapPort(dup, a.maxFrame())
+		}
 	}
 	port, err := resume()
 	if err != nil {
@@ -224,6 +226,8 @@ func (s *Server) announce(a *attachment) {
 		}
 	}
 	for _, f := range frames {
+		// A header of zeros says that the frame is complete.
+		f = append(make([]byte, a.ifc.Info().VnetHeader), f...)
 		if err := a.ifc.Write(f); err != nil {
 			s.logOf(a.rec.Key).WithError(err).Debug("guest not announced")
 		}

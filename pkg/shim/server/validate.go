@@ -152,8 +152,11 @@ func normalizeFrames(r *shim.AttachRequest) error {
 	default:
 		return shim.Invalidf("frames", r.Frames, "want %q, %q or %q", shim.FramesDgram, shim.FramesStream, shim.FramesTap)
 	}
-	if r.Network.Offload && r.Network.Driver == shim.DriverTap && r.Frames != shim.FramesTap {
-		return unsupported("network.offload", "true", fmt.Sprintf("driver %s has it with frames %q only", r.Network.Driver, shim.FramesTap))
+	switch {
+	case r.VnetHeader && !r.Network.Offload:
+		return shim.Invalidf("vnetHeader", "true", "want it with network.offload true only: it tells of segments that cross in one piece")
+	case r.VnetHeader && r.Frames == shim.FramesTap:
+		return shim.Invalidf("vnetHeader", "true", "want it with frames %q or %q only: with network.offload a tap has a header of its own", shim.FramesDgram, shim.FramesStream)
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func (n *network) describe(c vmnet.Config) *dict {
 		d.setBool("isolated", a.keyIsolation, true)
 	}
 	if n.cfg.Offload {
-		n.describeOffload(d)
+		n.describeOffload(d, n.headed(c))
 	}
 	if n.kind == logical {
 		return d
@@ -56,12 +56,18 @@ func (n *network) describe(c vmnet.Config) *dict {
 	return d
 }
 
+// headed reports whether the frames of an interface have a virtio-net header before
+// them: where that is wanted, and known to the system (macOS 15.4).
+func (n *network) headed(c vmnet.Config) bool {
+	return n.cfg.Offload && c.VnetHeader && n.drv.api.keyVirtio.addr != 0
+}
+
 // describeOffload sets segments of 64 KiB and checksum offload as one: guests
 // need both (krunkit), and the virtio header excludes the latter.
-func (n *network) describeOffload(d *dict) {
+func (n *network) describeOffload(d *dict, header bool) {
 	a := n.drv.api
 	d.setBool("offload", a.keyTSO, true)
-	if n.drv.cfg.VirtioHeader {
+	if header {
 		d.setBool("offload with a virtio header", a.keyVirtio, true)
 	} else {
 		d.setBool("offload", a.keyChecksum, true)

@@ -52,12 +52,12 @@ type device struct {
 }
 
 // attach makes a device of the interface that s started.
-func attach(n *network, s *startCall) *device {
+func attach(n *network, s *startCall, header bool) *device {
 	d := &device{net: n, ifc: s.ifc, queue: s.queue}
 	d.handle = newHandle(d)
 	p := s.params
 	size := int(cmp.Or(p.maxPacket, uint64(n.cfg.MTU+vmnet.HeaderLen)))
-	if n.cfg.Offload && n.drv.cfg.VirtioHeader {
+	if header {
 		// Whether the framework's figure counts the header is not known.
 		d.header = virtioHeaderLen
 		size += virtioHeaderLen
@@ -66,6 +66,7 @@ func attach(n *network, s *startCall) *device {
 	d.info = vmnet.Info{
 		MTU:           int(p.mtu),
 		MaxPacketSize: size,
+		VnetHeader:    d.header,
 		ReadBatch:     batchLen(p.readMax, size),
 		WriteBatch:    batchLen(p.writeMax, size),
 	}

@@ -38,10 +38,6 @@ type Config struct {
 	Library string
 	// Classic keeps the driver from using the logical networks of macOS 26.
 	Classic bool
-	// VirtioHeader has the frames of networks with Offload begin with a
-	// virtio_net_hdr of 12 bytes (macOS 15.4), instead of the system computing
-	// checksums. MaxPacketSize then counts the header.
-	VirtioHeader bool
 	// StartTimeout and StopTimeout limit every single call into the framework.
 	// Zero: DefaultStartTimeout, DefaultStopTimeout.
 	StartTimeout, StopTimeout time.Duration

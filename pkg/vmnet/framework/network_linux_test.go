@@ -149,27 +149,28 @@ func TestOffload(t *testing.T) {
 	for _, c := range []struct {
 		name         string
 		release      int
-		cfg          framework.Config
+		wanted       bool
 		header, size int
 	}{
-		{"checksums", macOS26, framework.Config{}, 0, 65550},
-		{"virtio header", macOS26, framework.Config{VirtioHeader: true}, 12, 65562},
-		{"classic", macOS15, framework.Config{}, 0, 65550},
+		{"checksums", macOS26, false, 0, 65550},
+		{"virtio header", macOS26, true, 12, 65562},
+		{"classic", macOS15, false, 0, 65550},
+		{"before virtio headers", macOS15, true, 0, 65550},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := load(t, c.release)
 			cfg := shared("offload")
 			cfg.Offload = true
-			n := openNetwork(t, l.driver(t, c.cfg), cfg)
+			n := openNetwork(t, l.driver(t, framework.Config{}), cfg)
 			var devs [2]vmnet.Device
 			for k := range devs {
 				var err error
-				if devs[k], err = n.Start(context.Background(), vmnet.Config{}); err != nil {
+				if devs[k], err = n.Start(context.Background(), vmnet.Config{VnetHeader: c.wanted}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			i := devs[0].Info()
-			if i.MaxPacketSize != c.size || i.ReadBatch != 16 || i.WriteBatch != 16 || i.MTU != 1500 {
+			if i.MaxPacketSize != c.size || i.VnetHeader != c.header || i.ReadBatch != 16 || i.WriteBatch != 16 || i.MTU != 1500 {
 				t.Errorf("%+v", i)
 			}
 			out := append(make([]byte, c.header), broadcast(i, 65550)...)
@@ -195,7 +196,6 @@ func TestMissing(t *testing.T) {
 	}{
 		{macOS11, framework.Config{}, vmnet.NetworkConfig{Offload: true}, "offload: needs macOS 12.0 or later: this system has no vmnet_enable_checksum_offload_key"},
 		{macOS10_15, framework.Config{}, vmnet.NetworkConfig{Isolated: true}, "isolated: needs macOS 11.0 or later"},
-		{macOS15, framework.Config{VirtioHeader: true}, vmnet.NetworkConfig{Offload: true}, "offload with a virtio header: needs macOS 15.4 or later"},
 		{macOS15, framework.Config{Options: forwards}, vmnet.NetworkConfig{Name: "options"}, "options of network options: needs macOS 26.0 or later"},
 	} {
 		l := load(t, c.release)

@@ -57,7 +57,7 @@ func (n *network) start(ctx context.Context, cfg vmnet.Config) (*device, error) 
 	if err := s.run(ctx, cfg); err != nil {
 		return nil, err
 	}
-	d := attach(n, s)
+	d := attach(n, s, n.headed(cfg))
 	if err := d.accept(cfg, s.params); err != nil {
 		n.drv.cfg.Log("network %s: %s answered %+v", n.cfg.Name, s.call, s.params)
 		return nil, errors.Join(err, d.Close())
@@ -188,7 +188,7 @@ func (s *startCall) cleanup() {
 		s.giveBack()
 		return
 	}
-	d := attach(s.net, s)
+	d := attach(s.net, s, false) // no frame is moved
 	if err := d.Close(); err != nil {
 		s.net.drv.cfg.Log("stop of an interface that came too late: %v", err)
 	}

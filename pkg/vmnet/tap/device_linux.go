@@ -27,6 +27,7 @@ type device struct {
 	name   string // of the link
 	direct bool   // the guest has the tap itself
 	header bool   // the tap has a virtio-net header
+	pass   int    // bytes of it that our user has before each frame; 0: we cut and join
 
 	io   sync.RWMutex // held for reading while file is used, for writing while it changes
 	file *os.File     // the tap; nil when plugged and when closed
@@ -60,8 +61,15 @@ var (
 )
 
 func newDevice(n *network, name string, cfg *vmnet.Config) *device {
-	size := n.info.MTU + vmnet.HeaderLen
-	d := &device{net: n, name: name, fd: -1, direct: cfg.Tap, info: vmnet.Info{
+	size, header := n.info.MTU+vmnet.HeaderLen, 0
+	if n.info.Offload && (cfg.Tap || cfg.VnetHeader) {
+		size = offloadFrame
+	}
+	if n.info.Offload && cfg.VnetHeader && !cfg.Tap {
+		header = vnetHeaderLen
+		size += header
+	}
+	d := &device{net: n, name: name, fd: -1, direct: cfg.Tap, pass: header, info: vmnet.Info{VnetHeader: header,
 		UUID: cfg.UUID, MAC: append(net.HardwareAddr(nil), cfg.MAC...),
 		MTU: n.info.MTU, MaxPacketSize: size, ReadBatch: maxBatch, WriteBatch: maxBatch,
 		Subnet: n.info.Subnet, Gateway: n.info.Gateway, Subnet6: n.info.Subnet6,
@@ -78,7 +86,7 @@ func (d *device) open(ctx context.Context, cfg *vmnet.Config) error {
 	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI)
 	// A guest that has the tap itself gets the header with offload; frames that pass
 	// here are cut and joined. A macvtap has none: it is the uplink's.
-	if d.header = d.direct && d.net.info.Offload || !d.direct && d.net.bridge != 0; d.header {
+	if d.header = d.direct && d.net.info.Offload || d.pass > 0 || !d.direct && d.net.bridge != 0; d.header {
 		flags |= unix.IFF_VNET_HDR
 	}
 	if err := d.findTables(); err != nil {
@@ -126,7 +134,12 @@ func (d *device) leftover() (plugged bool, err error) {
 func (d *device) adopt() error {
 	take := func(fd int) error {
 		d.fd = fd
-		if d.header && !d.direct {
+		switch {
+		case d.pass > 0:
+			if err := setOffload(fd, d.pass); err != nil {
+				return err
+			}
+		case d.header && !d.direct:
 			if err := offerLarge(fd); err != nil {
 				return err
 			}
@@ -209,7 +222,7 @@ func (d *device) refuse(f []byte) error {
 	switch {
 	case len(f) > d.info.MaxPacketSize:
 		return vmnet.PacketTooBig
-	case len(f) < vmnet.HeaderLen:
+	case len(f) < d.pass+vmnet.HeaderLen:
 		return vmnet.InvalidArgument
 	}
 	return nil

@@ -44,7 +44,9 @@ func New(cfg Config) *Driver {
 }
 
 // Open implements vmnet.Driver. HostLoopback is not supported: guests reach the
-// host at the gateway's address. Offload concerns devices with Config.Tap only.
+// host at the gateway's address. Offload concerns devices with Config.Tap or
+// Config.VnetHeader: the kernel has large segments for nobody who does not know the
+// header that tells of them.
 func (d *Driver) Open(ctx context.Context, cfg vmnet.NetworkConfig) (vmnet.Network, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

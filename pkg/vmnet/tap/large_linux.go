@@ -41,6 +41,9 @@ func (d *device) readOne(b []byte) (int, error) {
 	if d.direct || d.file == nil {
 		return 0, vmnet.ErrNoPackets
 	}
+	if d.pass > 0 {
+		return d.readWhole(b)
+	}
 	l := &d.large
 	for {
 		if n, ok := l.cut.Next(b); ok {
@@ -86,6 +89,9 @@ func (d *device) readPacket() (int, error) {
 // writeSome writes one packet of one or more of frames, which have a length that can
 // be, and returns how many.
 func (d *device) writeSome(frames [][]byte) (int, error) {
+	if d.pass > 0 {
+		return d.writeWhole(frames[0])
+	}
 	l := &d.large
 	if l.alone || !d.header {
 		frames = frames[:1]

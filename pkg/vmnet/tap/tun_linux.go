@@ -5,7 +5,33 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
+
+// What frames are with Offload: as large as the framework's with TSO, and with a
+// header as long as modern virtio's (virtio 1.2, section 5.1.6).
+const (
+	offloadFrame  = 65536 + vmnet.HeaderLen
+	vnetHeaderLen = 12
+)
+
+// setOffload has the kernel put a little-endian virtio-net header of size bytes before
+// each frame, and leave TCP segments whole and checksums open, as it lets us: what
+// the two together say is in the header (linux/if_tun.h). What is left out, segments of
+// UDP and such with ECN's CWR, the kernel does before.
+func setOffload(fd, size int) error {
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, size); err != nil {
+		return os.NewSyscallError("ioctl", err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETLE, 1); err != nil {
+		return os.NewSyscallError("ioctl", err)
+	}
+	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6); err != nil {
+		return os.NewSyscallError("ioctl", err)
+	}
+	return nil
+}
 
 // ifReq is struct ifreq as the ioctls of tun use it.
 type ifReq struct {
