@@ -33,6 +33,7 @@ func (r AttachRequest) plainJSON() ([]byte, error) {
 	o.Text("requestID", r.RequestID)
 	o.Object("network", &network)
 	o.Text("frames", r.Frames)
+	o.True("vnetHeader", r.VnetHeader)
 	o.Text("mac", r.MAC)
 	o.Texts("ips", r.IPs)
 	if len(r.Ranges) > 0 {

@@ -46,6 +46,8 @@ func (a *Attachment) readMember(key string, v plainjson.Value) bool {
 		return v.Int(&a.MaxFrameSize)
 	case "offload":
 		return v.Bool(&a.Offload)
+	case "vnetHeader":
+		return v.Int(&a.VnetHeader)
 	case "frames":
 		return v.Text(&a.Frames)
 	case "ips":
