@@ -48,6 +48,9 @@ const (
 
 // A NetworkSpec is a network as a client asks for it. The first attachment of a
 // network decides; later ones must ask for the same, key by key.
+//
+// A field that is new here, or in what follows, is new in plain.go and plainread.go
+// too; TestPlainRequest and TestPlainUsual say when it is missing.
 type NetworkSpec struct {
 	Name         string       `json:"name"`
 	Mode         vmnet.Mode   `json:"mode"`

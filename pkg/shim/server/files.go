@@ -112,15 +112,18 @@ func (s *Server) startHolding(a *attachment) {
 	a.held = h
 	a.undo.addDurable("kept files", func(context.Context) error {
 		left := s.left(k)
+		taken := h.end()
 		for suffix := range left {
+			taken = taken || outlasts(suffix)
 			h.drop(suffix)
 		}
 		left.close()
-		h.end()
-		// A tap is there, and a forwarded port in use, until the last duplicate is
-		// closed: whoever asked for this must not find them.
-		if err := h.store.Sync(); err != nil {
-			h.log.WithError(err).Debug("keeper")
+		// What the shim has said lies in the keeper's socket, also when it dies now, and
+		// is obeyed in order: only who must not find a thing any more waits for it.
+		if taken {
+			if err := h.store.Sync(); err != nil {
+				h.log.WithError(err).Debug("keeper")
+			}
 		}
 		for _, kind := range []string{shim.FramesDgram, shim.FramesStream} {
 			if err := remove(s.cfg.Dirs.Socket(k.Network, k.ContainerID, k.IfName, kind)); err != nil {
@@ -221,17 +224,27 @@ func (h *holding) past(n int) {
 	h.seq = max(h.seq, n)
 }
 
-// end drops everything: the attachment is no more. It is idempotent.
-func (h *holding) end() {
+// end drops everything: the attachment is no more. taken says that something of it
+// outlasts that until the keeper has obeyed. It is idempotent.
+func (h *holding) end() (taken bool) {
 	if h == nil {
-		return
+		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ended = true
 	for suffix := range maps.Clone(h.names) {
+		taken = taken || outlasts(suffix)
 		h.dropLocked(suffix)
 	}
+	return taken
+}
+
+// outlasts reports whether a descriptor of that name is more than a way to the guest:
+// a tap is there, a forwarded port and the name of a client's socket are in use,
+// until the last duplicate is closed.
+func outlasts(suffix string) bool {
+	return strings.HasPrefix(suffix, fileDevice) || strings.HasPrefix(suffix, fileTap) || strings.HasPrefix(suffix, fileGiven)
 }
 
 // follow keeps what a device says that it has, also after that has changed.

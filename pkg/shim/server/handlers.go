@@ -113,11 +113,19 @@ func (s *Server) putAttachment(w http.ResponseWriter, r *http.Request, who calle
 	if !created {
 		return writeJSONBody(w, http.StatusOK, s.view(a))
 	}
-	s.logOf(k).WithField("mac", a.rec.MAC).WithField("ip", texts(a.rec.addrs())).
-		WithField("took", time.Since(start).Round(time.Microsecond).String()).Info("attached")
+	took := time.Since(start)
 	s.tell(k, a.rec.Owner, shim.EventAttached, "mac", a.rec.MAC, "ip", texts(a.rec.addrs()), "driver", a.rec.Granted.Driver)
-	return writeJSONBody(w, http.StatusCreated, s.view(a))
+	if err = writeJSONBody(w, http.StatusCreated, s.view(a)); err == nil {
+		flush(w)
+	}
+	s.logOf(k).WithField("mac", a.rec.MAC).WithField("ip", texts(a.rec.addrs())).
+		WithField("took", took.Round(time.Microsecond).String()).Info("attached")
+	return err
 }
+
+// flush sends what was answered, so that the client need not wait for what is left to
+// do. An error is that of a client that is gone.
+func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
 
 func (s *Server) deleteAttachment(w http.ResponseWriter, r *http.Request, who caller) error {
 	k, err := keyOf(r)
@@ -133,11 +141,15 @@ func (s *Server) deleteAttachment(w http.ResponseWriter, r *http.Request, who ca
 	if err != nil {
 		return err
 	}
+	took := time.Since(start)
 	if deleted {
-		s.logOf(k).WithField("took", time.Since(start).Round(time.Microsecond).String()).Info("detached")
 		s.tell(k, owner, shim.EventDetached)
 	}
 	w.WriteHeader(http.StatusNoContent)
+	flush(w)
+	if deleted {
+		s.logOf(k).WithField("took", took.Round(time.Microsecond).String()).Info("detached")
+	}
 	return nil
 }
 

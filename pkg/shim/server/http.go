@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -239,6 +240,7 @@ func writeJSONBody(w http.ResponseWriter, status int, v any) error {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)+1)) // so that it can be flushed in one piece
 	w.WriteHeader(status)
 	_, err = w.Write(append(data, '\n'))
 	return err

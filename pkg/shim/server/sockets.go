@@ -132,11 +132,3 @@ func (s *Server) giveSocket(path string, owner uint32) error {
 	}
 	return os.Chown(path, int(owner), -1)
 }
-
-// remove removes a file. One that is not there is fine.
-func remove(path string) error {
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}

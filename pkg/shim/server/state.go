@@ -163,7 +163,7 @@ func replaceJSON(path string, v any, durable bool) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path+tempSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := createFile(path + tempSuffix)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func replaceJSON(path string, v any, durable bool) (err error) {
 	if err := errors.Join(werr, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	return rename(f.Name(), path)
 }
 
 // removeFile removes a file durably. One that is not there is fine.
