@@ -68,11 +68,13 @@ func runTap(ctx context.Context, o options, r *report) error {
 func runVerbs(ctx context.Context, o options, r *report) error {
 	found, err := goBench{
 		title: "The plugin's verbs beside bridge with host-local (make bench-verbs has the times)", pkg: "./conformance/bench/verbs",
-		bench: "Verbs", benchtime: strconv.Itoa(4*o.rounds) + "x", columns: []string{"ADD:bridge", "DEL:bridge", "STATUS:VERSION"},
+		bench: "Verbs", benchtime: strconv.Itoa(4*o.rounds) + "x", columns: []string{"ADD:bridge", "DEL:bridge", "first-ADD:bridge", "STATUS:VERSION"},
 	}.run(ctx, o, r)
 	for _, f := range found {
 		r.atMost("ADD : bridge + host-local", f["ADD:bridge"], 0.3)
 		r.atMost("DEL : bridge + host-local", f["DEL:bridge"], 0.15)
+		r.atMost("ADD with the start of the shim : warm bridge + host-local", f["first-ADD:bridge"], 3)
+		r.atMost("STATUS : VERSION", f["STATUS:VERSION"], 1.3)
 	}
 	return err
 }
