@@ -17,15 +17,14 @@ type confinement struct {
 	caps  uint32 // root: a bit for each capability that is kept
 }
 
-// confinedEnv is set for a program that was started again with fewer rights, since it
-// could not give them up for all of its threads.
+// confinedEnv is set for a program that was started again with fewer rights.
 const confinedEnv = "VMNET_SHIM_CONFINED"
 
-// confineFirst gives up the rights that the shim does not need. Most of them belong to
-// a thread on Linux: package syscall gives them up for all, but in a program with cgo,
-// which is started again instead with those that are left; descriptors, process ID
-// and environment stay. A library that stands in for vmnet.framework does as it likes,
-// and is let.
+// confineFirst gives up the rights that the shim does not need, and starts the
+// program again with those that are left: what belongs to a thread, as most of
+// this does on Linux, then belongs to all. It returns in the process that has done
+// so, or where the system cannot. Descriptors, process ID and environment stay. A
+// library that stands in for vmnet.framework does as it likes, and is let.
 func (f *serveFlags) confineFirst(log logrus.FieldLogger) error {
 	switch {
 	case os.Getenv(confinedEnv) != "":
@@ -50,7 +49,7 @@ func (f *serveFlags) confineFirst(log logrus.FieldLogger) error {
 			c.write = append(c.write, filepath.Dir(path))
 		}
 	}
-	err = c.confine()
+	err = c.startAgain()
 	if errors.Is(err, errors.ErrUnsupported) {
 		log.WithError(err).Debug("not confined")
 		return nil

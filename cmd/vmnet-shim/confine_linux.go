@@ -14,43 +14,34 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
-// confine gives up what programs with the set-user-ID bit could give back
+// startAgain gives up, for this thread, and then makes the program of it again, so
+// that all threads have it: what programs with the set-user-ID bit could give back
 // (no_new_privs, prctl(2)); for root the capabilities that no driver uses
 // (capabilities(7)), for others writing anywhere but below c.write (landlock(7)).
-// Root's shim has driver tap, which mounts, and who is under landlock cannot. The
-// error wraps errors.ErrUnsupported when nothing has changed.
-func (c confinement) confine() error {
-	if _, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e == 0 {
-		return c.apply(true)
-	} else if e != unix.ENOTSUP {
-		return fmt.Errorf("no_new_privs: %w: %w", e, errors.ErrUnsupported)
-	}
-	return c.startAgain() // cgo: there may be threads that Go does not know
-}
-
-// startAgain does the same for this thread, and then makes the program of it again,
-// so that all threads have it. It returns only after an error.
+// Root's shim has driver tap, which mounts, and who is under landlock cannot. It
+// returns only after an error.
 func (c confinement) startAgain() error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("confine: %w: %w", err, errors.ErrUnsupported)
 	}
 	runtime.LockOSThread() // for good: after an error the caller ends
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("no_new_privs: %w: %w", err, errors.ErrUnsupported)
-	}
-	if err := c.apply(false); err != nil {
+	if err := c.apply(); err != nil {
 		return err
 	}
 	return os.NewSyscallError("execve", syscall.Exec(self, os.Args, append(os.Environ(), confinedEnv+"=1")))
 }
 
-// apply confines the calling thread, or all.
-func (c confinement) apply(all bool) error {
-	if c.root {
-		return dropCapabilities(c.caps, all)
+// apply confines the calling thread. The error wraps errors.ErrUnsupported when
+// nothing has changed.
+func (c confinement) apply() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no_new_privs: %w: %w", err, errors.ErrUnsupported)
 	}
-	return c.restrictWrites(all)
+	if c.root {
+		return dropCapabilities(c.caps)
+	}
+	return c.restrictWrites()
 }
 
 // socketOf returns the path of a listening unix socket, or "".
@@ -73,9 +64,9 @@ const (
 		unix.LANDLOCK_ACCESS_FS_MAKE_SYM
 )
 
-// restrictWrites lets the calling thread, or all, change files below c.write only.
-// Reading and what is open already stay as they are.
-func (c confinement) restrictWrites(all bool) error {
+// restrictWrites lets the process change files below c.write only. Reading and
+// what is open already stay as they are.
+func (c confinement) restrictWrites() error {
 	abi, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if e != 0 {
 		return nil // a kernel before 5.13, or one without it
@@ -99,11 +90,7 @@ func (c confinement) restrictWrites(all bool) error {
 			return err
 		}
 	}
-	restrict := syscall.Syscall
-	if all {
-		restrict = syscall.AllThreadsSyscall
-	}
-	if _, _, e := restrict(unix.SYS_LANDLOCK_RESTRICT_SELF, set, 0, 0); e != 0 {
+	if _, _, e := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, set, 0, 0); e != 0 {
 		return fmt.Errorf("landlock: %w", e)
 	}
 	return nil
@@ -159,29 +146,18 @@ func (f *serveFlags) caps() (caps uint32) {
 
 // dropCapabilities keeps those of keep that were there. With no_new_privs a
 // program that root starts gets no others either.
-func dropCapabilities(keep uint32, all bool) error {
+func dropCapabilities(keep uint32) error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return wrapCapabilities(err)
+		return fmt.Errorf("capabilities: %w", err)
 	}
 	data[0].Effective &= keep
 	data[0].Permitted &= keep
 	data[0].Inheritable &= keep
 	data[1] = unix.CapUserData{}
-	if !all {
-		return wrapCapabilities(unix.Capset(&hdr, &data[0]))
-	}
-	_, _, e := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0)
-	if e != 0 {
-		return wrapCapabilities(e)
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("capabilities: %w", err)
 	}
 	return nil
-}
-
-func wrapCapabilities(err error) error {
-	if err != nil {
-		err = fmt.Errorf("capabilities: %w", err)
-	}
-	return err
 }

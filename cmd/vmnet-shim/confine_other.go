@@ -8,9 +8,9 @@ import (
 	"runtime"
 )
 
-// confine does nothing here. macOS up to 15 gives vmnet interfaces to root only,
+// startAgain does nothing here. macOS up to 15 gives vmnet interfaces to root only,
 // and what becomes of them when a process stops being root is not documented.
-func (confinement) confine() error {
+func (confinement) startAgain() error {
 	return fmt.Errorf("confine on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 

@@ -10,7 +10,7 @@ import (
 func playConfined(string) int { return 77 }
 
 func TestConfineUnsupported(t *testing.T) {
-	if err := (confinement{}).confine(); !errors.Is(err, errors.ErrUnsupported) {
+	if err := (confinement{}).startAgain(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("%v, want ErrUnsupported", err)
 	}
 }
