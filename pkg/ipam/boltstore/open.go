@@ -128,6 +128,7 @@ func openDB(f *os.File, path string, cfg Config) (db *bolt.DB, err error) {
 		FreelistType: bolt.FreelistMapType,
 		NoStatistics: true,
 		NoSync:       cfg.NoSync || cfg.SyncAfter > 0,
+		NoGrowSync:   cfg.NoSync || cfg.SyncAfter > 0, // what syncs the pages syncs the length
 		OpenFile:     func(string, int, os.FileMode) (*os.File, error) { return f, nil },
 	})
 	if err != nil {

@@ -268,7 +268,7 @@ func (s *Server) startRelay(a *attachment) error {
 func (s *Server) keep(a *attachment) error {
 	file := s.state.attachmentFile(a.rec.Key)
 	s.addRecordUndo(a)
-	if err := replaceJSON(file, a.rec, false); err != nil {
+	if err := replaceJSON(file, a.rec); err != nil {
 		return fmt.Errorf("attachment %s: keep its state: %w", a.rec.Key, err)
 	}
 	s.late.note(file)

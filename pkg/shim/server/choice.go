@@ -118,9 +118,11 @@ func (s *Server) forgetChoice(want shim.NetworkSpec) {
 // there are too many.
 func (s *Server) keepChoice(ctx context.Context, o *openNetwork) error {
 	rec := networkRecord{Version: stateVersion, Asked: o.asked, Granted: o.granted, Owner: o.owner, Used: time.Now().UTC()}
-	if err := writeJSON(s.state.networkFile(o.granted.Name), rec); err != nil {
+	file := s.state.networkFile(o.granted.Name)
+	if err := replaceJSON(file, rec); err != nil {
 		return fmt.Errorf("network %s: keep its choices: %w", o.granted.Name, err)
 	}
+	s.late.note(file)
 	s.mu.Lock()
 	s.choices[o.granted.Name] = rec
 	tooMany := len(s.choices) > 4*s.cfg.Limits.Networks

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 
@@ -35,7 +36,7 @@ func rename(from, to string) error {
 
 // remove removes a file. One that is not there is fine.
 func remove(path string) error {
-	if err := again(func() error { return unix.Unlink(path) }); err != nil && err != unix.ENOENT {
+	if err := again(func() error { return unix.Unlink(path) }); err != nil && !errors.Is(err, unix.ENOENT) {
 		return &fs.PathError{Op: "remove", Path: path, Err: err}
 	}
 	return nil
@@ -45,7 +46,7 @@ func remove(path string) error {
 // let it happen (signal(7)).
 func again(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func (s *Server) notePeer(k ipam.Key, e relay.PeerEvent) {
 		return
 	}
 	// Renamed and not synced: after a reboot no peer is left.
-	if err := replaceJSON(path, last, false); err != nil {
+	if err := replaceJSON(path, last); err != nil {
 		s.logOf(k).WithError(err).Warn("who the guest is, or when it went, is forgotten at a restart")
 	}
 }

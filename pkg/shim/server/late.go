@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// syncLate is how long the record of an attachment, or its removal, may be in the
-// kernel's memory only. A shim that is killed loses nothing by that. A machine that
+// syncLate is how long the record of an attachment or of a network, or its removal,
+// may be in the kernel's memory only. A shim that is killed loses nothing by that. A machine that
 // loses power loses its guests too, and then what was written in the last second: a
 // lease without its record is released at the next start, a torn record set aside.
 // Waiting for the disk instead was a third of an ADD, and more with macOS's

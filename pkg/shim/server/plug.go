@@ -30,7 +30,7 @@ func (s *Server) plugFirst(ctx context.Context, a *attachment, ns *os.File, who 
 		return err
 	}
 	file := s.state.attachmentFile(next.rec.Key)
-	if err := replaceJSON(file, next.rec, false); err != nil {
+	if err := replaceJSON(file, next.rec); err != nil {
 		return err // the client deletes the attachment, and the link with it
 	}
 	s.late.note(file)

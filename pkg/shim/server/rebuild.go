@@ -48,7 +48,8 @@ func (s *Server) rebuild(ctx context.Context, damaged []damage, known []attachme
 	for _, d := range damaged {
 		rec, err := s.recordOf(byFile, d.path, known)
 		if err == nil {
-			err = replaceJSON(d.path, rec, true)
+			err = replaceJSON(d.path, rec)
+			s.late.note(d.path)
 		}
 		if err != nil {
 			unknown++

@@ -147,18 +147,9 @@ func readJSON(path string, v any) error {
 // tempSuffix is the end of the names of files being written.
 const tempSuffix = ".tmp"
 
-// writeJSON replaces the file at path by v as JSON: after a kill or power cut at
-// any instant the old content is there or the new.
-func writeJSON(path string, v any) error {
-	if err := replaceJSON(path, v, true); err != nil {
-		return err
-	}
-	return syncFile(filepath.Dir(path))
-}
-
-// replaceJSON is writeJSON that a kill does no harm, and a power cut neither when
-// durable.
-func replaceJSON(path string, v any, durable bool) (err error) {
+// replaceJSON replaces the file at path by v as JSON: after a kill at any instant the
+// old content is there or the new. lateSync brings it to the disk.
+func replaceJSON(path string, v any) (err error) {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
@@ -173,9 +164,6 @@ func replaceJSON(path string, v any, durable bool) (err error) {
 		}
 	}()
 	_, werr := f.Write(append(data, '\n'))
-	if werr == nil && durable {
-		werr = f.Sync()
-	}
 	if err := errors.Join(werr, f.Close()); err != nil {
 		return err
 	}
