@@ -59,12 +59,12 @@ var rules = []rule{
 	},
 	{
 		name: "the relay", who: []string{"pkg/relay"}, deep: true,
-		mayNot: []string{"*"}, but: []string{"pkg/vmnet", "pkg/relay/vnethdr", "internal/vnethdr"},
+		mayNot: []string{"*"}, but: []string{"pkg/vmnet", "pkg/relay/vnethdr", "internal/segments", "internal/checksum"},
 		why: "it moves frames and knows no driver, no shim and no address",
 	},
 	{
 		name: "answers on the frame path", who: []string{"pkg/dhcp", "pkg/guard"}, deep: true,
-		mayNot: []string{"*"}, but: []string{"pkg/vmnet", "pkg/relay", "pkg/relay/vnethdr", "internal/vnethdr"},
+		mayNot: []string{"*"}, but: []string{"pkg/vmnet", "pkg/relay", "pkg/relay/vnethdr", "internal/segments", "internal/checksum"},
 		why: "a stage of the relay is told the lease; it does not look for it",
 	},
 	{

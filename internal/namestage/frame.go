@@ -3,6 +3,8 @@ package namestage
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"github.com/vmnet-cni/vmnet/internal/checksum"
 )
 
 // Lengths and numbers of Ethernet, IPv4 (RFC 791), IPv6 (RFC 8200) and UDP.
@@ -73,48 +75,22 @@ func (p packet) back(f, answer []byte) []byte {
 	copy(out[6:], f[:6])
 	copy(out[12:], f[12:14])
 	ip, old, udp := out[etherLen:], f[etherLen:], out[p.head:]
-	sum := uint32(protoUDP + len(udp))
 	if p.head == etherLen+ip4Len {
 		ip[0], ip[8], ip[9] = 0x45, 64, protoUDP
 		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 		copy(ip[12:], old[16:20])
 		copy(ip[16:], old[12:16])
-		binary.BigEndian.PutUint16(ip[10:], fold(add(0, ip[:ip4Len])))
-		sum = add(sum, ip[12:20])
+		binary.BigEndian.PutUint16(ip[10:], ^checksum.Fold(checksum.Add(0, ip[:ip4Len])))
 	} else {
 		ip[0], ip[6], ip[7] = 6<<4, protoUDP, 64
 		binary.BigEndian.PutUint16(ip[4:], uint16(len(udp)))
 		copy(ip[8:], old[24:40])
 		copy(ip[24:], old[8:24])
-		sum = add(sum, ip[8:40])
 	}
 	copy(udp, f[p.head+2:p.head+4])
 	copy(udp[2:], f[p.head:p.head+2])
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
 	copy(udp[udpLen:], answer)
-	check := fold(add(sum, udp))
-	if check == 0 {
-		check = 0xffff // RFC 768: zero says that there is none
-	}
-	binary.BigEndian.PutUint16(udp[6:], check)
+	binary.BigEndian.PutUint16(udp[6:], checksum.UDP(checksum.Add(checksum.Pseudo(ip, protoUDP, len(udp)), udp)))
 	return out
-}
-
-// add adds b to a sum of 16-bit words (RFC 1071).
-func add(sum uint32, b []byte) uint32 {
-	for ; len(b) >= 2; b = b[2:] {
-		sum += uint32(b[0])<<8 | uint32(b[1])
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
-	}
-	return sum
-}
-
-// fold returns the checksum that a sum makes.
-func fold(sum uint32) uint16 {
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+
+	"github.com/vmnet-cni/vmnet/internal/checksum"
 )
 
 // Lengths and numbers of the headers around a message.
@@ -43,7 +45,7 @@ func isDHCP(f []byte) bool {
 func payload(f []byte) (msg []byte, mac net.HardwareAddr, src netip.Addr, ok bool) {
 	ip := f[etherLen:]
 	ihl, total := int(ip[0]&15)*4, int(be.Uint16(ip[2:]))
-	if total > len(ip) || total < ihl+udpLen || checksum(ip[:ihl], 0) != 0 {
+	if total > len(ip) || total < ihl+udpLen || checksum.Fold(checksum.Add(0, ip[:ihl])) != 0xffff {
 		return nil, nil, src, false
 	}
 	udp := ip[ihl:total]
@@ -76,38 +78,13 @@ func (h header) frame(msg []byte) []byte {
 	ip[9] = protoUDP
 	copy(ip[12:], src[:])
 	copy(ip[16:], dst[:])
-	be.PutUint16(ip[10:], checksum(ip[:ipLen], 0))
+	be.PutUint16(ip[10:], ^checksum.Fold(checksum.Add(0, ip[:ipLen])))
 
 	udp := ip[ipLen:]
 	be.PutUint16(udp, serverPort)
 	be.PutUint16(udp[2:], clientPort)
 	be.PutUint16(udp[4:], uint16(len(udp)))
 	copy(udp[udpLen:], msg)
-	// The pseudo header of RFC 768: addresses, protocol, length.
-	sum := checksum(udp, checksumAdd(ip[12:20], 0)+protoUDP+uint32(len(udp)))
-	if sum == 0 {
-		sum = 0xffff // 0 means that there is none
-	}
-	be.PutUint16(udp[6:], sum)
+	be.PutUint16(udp[6:], checksum.UDP(checksum.Add(checksum.Pseudo(ip, protoUDP, len(udp)), udp)))
 	return f
-}
-
-// checksum returns the Internet checksum (RFC 1071) of b, continued from sum.
-func checksum(b []byte, sum uint32) uint16 {
-	sum = checksumAdd(b, sum)
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
-}
-
-// checksumAdd adds the 16-bit words of b. A packet of 64 KiB cannot overflow it.
-func checksumAdd(b []byte, sum uint32) uint32 {
-	for ; len(b) >= 2; b = b[2:] {
-		sum += uint32(be.Uint16(b))
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
-	}
-	return sum
 }

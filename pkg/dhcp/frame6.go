@@ -3,6 +3,8 @@ package dhcp
 import (
 	"net"
 	"net/netip"
+
+	"github.com/vmnet-cni/vmnet/internal/checksum"
 )
 
 // Lengths and numbers of IPv6 (RFC 8200), ICMPv6 and DHCPv6.
@@ -120,11 +122,7 @@ func (h header6) udp(msg []byte) []byte {
 	be.PutUint16(udp[2:], clientPort6)
 	be.PutUint16(udp[4:], uint16(len(udp)))
 	copy(udp[udpLen:], msg)
-	sum := pseudoSum(f, protoUDP)
-	if sum == 0 {
-		sum = 0xffff // RFC 8200, section 8.1: there is no zero in IPv6
-	}
-	be.PutUint16(udp[6:], sum)
+	be.PutUint16(udp[6:], checksum.UDP(sum6(f, protoUDP)))
 	return f
 }
 
@@ -132,7 +130,7 @@ func (h header6) udp(msg []byte) []byte {
 func (h header6) icmp(msg []byte) []byte {
 	f := h.frame(protoICMP, len(msg))
 	copy(f[etherLen+ip6Len:], msg)
-	be.PutUint16(f[etherLen+ip6Len+2:], pseudoSum(f, protoICMP))
+	be.PutUint16(f[etherLen+ip6Len+2:], ^checksum.Fold(sum6(f, protoICMP)))
 	return f
 }
 
@@ -151,9 +149,8 @@ func (h header6) frame(next byte, length int) []byte {
 	return f
 }
 
-// pseudoSum returns the checksum of what follows the IPv6 header, with the pseudo
-// header of RFC 8200, section 8.1.
-func pseudoSum(f []byte, next byte) uint16 {
+// sum6 returns the sum of what follows the IPv6 header, with the pseudo header.
+func sum6(f []byte, next byte) uint32 {
 	ip, part := f[etherLen:], f[etherLen+ip6Len:]
-	return checksum(part, checksumAdd(ip[8:40], 0)+uint32(next)+uint32(len(part)))
+	return checksum.Add(checksum.Pseudo(ip, next, len(part)), part)
 }

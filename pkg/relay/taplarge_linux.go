@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmnet-cni/vmnet/internal/vnethdr"
+	"github.com/vmnet-cni/vmnet/internal/segments"
 )
 
 // A tapLarge moves large TCP segments over a tap that has a virtio-net header before
@@ -18,27 +18,27 @@ type tapLarge struct {
 	p *tapPort
 
 	// Used by ReadBatch only.
-	cut    vnethdr.Cutter
+	cut    segments.Cutter
 	packet []byte // what was read last; cut has parts of it
 	busy   bool   // cut has frames left
 
 	// Guarded by tapPort.writeMu.
-	join  vnethdr.Joiner
+	join  segments.Joiner
 	iovs  []unix.Iovec // a head, and the payload of each frame
 	alone bool         // the kernel refused a large segment: there are no more
 }
 
 func newTapLarge(p *tapPort) *tapLarge {
-	return &tapLarge{p: p, packet: make([]byte, vnethdr.MaxPacket), iovs: make([]unix.Iovec, 1+maxBatch)}
+	return &tapLarge{p: p, packet: make([]byte, segments.MaxPacket), iovs: make([]unix.Iovec, 1+maxBatch)}
 }
 
-// setHeader has the kernel put a header of vnethdr.Len bytes before its packets and
+// setHeader has the kernel put a header of segments.Len bytes before its packets and
 // tells it that large segments may come; a kernel that has none goes on as it was.
 func setHeader(fd int) error {
-	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnethdr.Len); err != nil {
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, segments.Len); err != nil {
 		return fmt.Errorf("tap with a virtio-net header: %w", os.NewSyscallError("ioctl TUNSETVNETHDRSZ", err))
 	}
-	_ = vnethdr.Offer(fd)
+	_ = segments.Offer(fd)
 	return nil
 }
 
@@ -69,7 +69,7 @@ func (l *tapLarge) start(packet []byte) {
 	err := l.cut.Start(packet, l.p.max)
 	l.busy = err == nil
 	switch {
-	case err == vnethdr.ErrTooBig: //nolint:errorlint // Start returns it bare
+	case err == segments.ErrTooBig: //nolint:errorlint // Start returns it bare
 		l.p.drops.Load().add(ReasonTooBig, 1)
 	case err != nil:
 		l.p.drops.Load().add(ReasonMalformed, 1)

@@ -12,27 +12,27 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/vmnet-cni/vmnet/internal/vnethdr"
+	"github.com/vmnet-cni/vmnet/internal/segments"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
 
 // largeTap is the flags of a tap with a virtio-net header.
 const largeTap = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR
 
-// segments is how many frames of 1460 bytes of payload largePacket makes.
-const segments = 40
+// largeFrames is how many frames of 1460 bytes of payload largePacket makes.
+const largeFrames = 40
 
 // largePacket returns a TCP segment of 40 frames with its virtio-net header, as a
 // kernel gives it: the checksum is left open.
 func largePacket() []byte {
 	be, ne := binary.BigEndian, binary.NativeEndian
-	b := make([]byte, vnethdr.Len+54+segments*1460)
+	b := make([]byte, segments.Len+54+largeFrames*1460)
 	b[0], b[1] = 1, 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV4
 	ne.PutUint16(b[2:], 54)
 	ne.PutUint16(b[4:], 1460)
 	ne.PutUint16(b[6:], 34)
 	ne.PutUint16(b[8:], 16)
-	f := b[vnethdr.Len:]
+	f := b[segments.Len:]
 	copy(f, "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x08\x00")
 	copy(f[14:], "\x45\x00\x00\x00\x00\x01\x40\x00\x40\x06\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02")
 	be.PutUint16(f[16:], uint16(len(f)-14))
@@ -46,7 +46,7 @@ func largePacket() []byte {
 // cutFrames returns the frames of largePacket.
 func cutFrames(t *testing.T) (frames [][]byte) {
 	t.Helper()
-	var c vnethdr.Cutter
+	var c segments.Cutter
 	if err := c.Start(largePacket(), maxFrame); err != nil {
 		t.Fatal(err)
 	}
@@ -114,14 +114,14 @@ func TestTapLarge(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if want := largePacket(); n != len(want) || !bytes.Equal(buf[vnethdr.Len+54:n], want[vnethdr.Len+54:]) || buf[1] != want[1] {
+		if want := largePacket(); n != len(want) || !bytes.Equal(buf[segments.Len+54:n], want[segments.Len+54:]) || buf[1] != want[1] {
 			t.Errorf("the kernel got %d bytes of kind %d, want %d of kind %d", n, buf[1], len(want), want[1])
 		}
 		// The kernel's way: the same out of it, and a small frame behind it.
 		if _, err := unix.Write(sock, largePacket()); err != nil {
 			return err
 		}
-		small := append(make([]byte, vnethdr.Len), frames[0]...)
+		small := append(make([]byte, segments.Len), frames[0]...)
 		if _, err := unix.Write(sock, small); err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func TestTapLargeHostile(t *testing.T) {
 		defer p.Close()
 		defer unix.Close(sock)
 		defer time.AfterFunc(patience, func() { p.Close() }).Stop() // ends a read in vain
-		for i := range vnethdr.Len {
+		for i := range segments.Len {
 			for _, v := range []byte{0, 1, 3, 4, 0x81, 0xff} {
 				bad := largePacket()
 				bad[i] = v
@@ -159,7 +159,7 @@ func TestTapLargeHostile(t *testing.T) {
 			}
 		}
 		last := frame(60, 77)
-		if _, err := unix.Write(sock, append(make([]byte, vnethdr.Len), last...)); err != nil {
+		if _, err := unix.Write(sock, append(make([]byte, segments.Len), last...)); err != nil {
 			return err
 		}
 		for {
@@ -190,14 +190,14 @@ func TestNoAllocationTap(t *testing.T) {
 			_, werr := p.WriteBatch(frames)
 			_, rerr := readPacket(sock, buf)
 			_, serr := unix.Write(sock, packet)
-			for got := 0; got < segments && err == nil; {
+			for got := 0; got < largeFrames && err == nil; {
 				var k int
 				k, err = p.ReadBatch(bufs, sizes)
 				got += k
 			}
 			err = errors.Join(err, werr, rerr, serr)
 		}); n > 0 {
-			t.Errorf("%.0f allocations for %d frames each way", n, segments)
+			t.Errorf("%.0f allocations for %d frames each way", n, largeFrames)
 		}
 		return err
 	})

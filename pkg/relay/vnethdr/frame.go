@@ -2,7 +2,8 @@ package vnethdr
 
 import (
 	"encoding/binary"
-	"math/bits"
+
+	"github.com/vmnet-cni/vmnet/internal/checksum"
 )
 
 // Ethernet, IP, TCP and UDP, as far as they matter here.
@@ -99,49 +100,6 @@ func Describe(frame []byte, mtu int, open bool) Header {
 		h.HeaderLen = uint16(p.payload)
 		h.SegmentSize = uint16(mtu - (p.payload - etherLen))
 	}
-	binary.BigEndian.PutUint16(frame[p.l4+int(h.ChecksumOffset):], pseudo(frame, p))
+	binary.BigEndian.PutUint16(frame[p.l4+int(h.ChecksumOffset):], checksum.Fold(checksum.Pseudo(frame[etherLen:], p.proto, p.end-p.l4)))
 	return h
-}
-
-// pseudo returns the sum of the pseudo header (RFC 9293, section 3.1; RFC 8200,
-// section 8.1), not complemented.
-func pseudo(f []byte, p packet) uint16 {
-	addrs := f[etherLen+12 : etherLen+20]
-	if p.v6 {
-		addrs = f[etherLen+8 : etherLen+40]
-	}
-	return fold(add(uint64(p.proto)+uint64(p.end-p.l4), addrs))
-}
-
-// add adds b, as big-endian 16-bit words, the last filled up with a zero, to a sum
-// (RFC 1071); the sum is folded later. Eight bytes at a time: a word of 64 bits is
-// four of 16 bits, whose carries end up in the same place.
-func add(sum uint64, b []byte) uint64 {
-	var carry uint64
-	for len(b) >= 32 {
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[8:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[16:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[24:]), carry)
-		b = b[32:]
-	}
-	for len(b) >= 8 {
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
-		b = b[8:]
-	}
-	var rest [8]byte
-	copy(rest[:], b)
-	sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(rest[:]), carry)
-	for carry != 0 {
-		sum, carry = bits.Add64(sum, 0, carry)
-	}
-	return sum
-}
-
-// fold folds a sum into 16 bits.
-func fold(sum uint64) uint16 {
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return uint16(sum)
 }

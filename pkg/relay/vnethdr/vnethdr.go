@@ -13,7 +13,7 @@
 //	    10     2  number of buffers
 //
 // It is the header of frames that go on with it; what cuts segments to frames for the tap
-// of a container, and joins them, is internal/vnethdr.
+// of a container, and joins them, is internal/segments.
 //
 // A guest is not to be believed: what it says of a frame is compared with the frame
 // ([Header.Check]) before anybody acts on it.
@@ -23,6 +23,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/vmnet-cni/vmnet/internal/checksum"
 )
 
 // Len is the length of a header in bytes.
@@ -136,9 +138,6 @@ func (h *Header) Finish(frame []byte) {
 	if h.Flags&NeedsChecksum == 0 || at+2 > len(frame) {
 		return
 	}
-	sum := ^fold(add(0, frame[start:]))
-	if sum == 0 {
-		sum = 0xffff // RFC 768: 0 says that UDP has none; to TCP both are the same
-	}
-	binary.BigEndian.PutUint16(frame[at:], sum)
+	// To TCP both forms of zero are the same.
+	binary.BigEndian.PutUint16(frame[at:], checksum.UDP(checksum.Add(0, frame[start:])))
 }

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmnet-cni/vmnet/internal/vnethdr"
+	"github.com/vmnet-cni/vmnet/internal/segments"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -18,21 +18,21 @@ import (
 // on the way to the guest and joined on the way from it.
 type large struct {
 	readMu sync.Mutex // guards all following
-	cut    vnethdr.Cutter
+	cut    segments.Cutter
 	packet []byte // what was read last; nil until the first read
 
 	writeMu sync.Mutex // guards all following
-	join    vnethdr.Joiner
+	join    segments.Joiner
 	iovs    [1 + maxBatch]unix.Iovec // a head, and the payload of each frame
 	alone   bool                     // the kernel refused a large segment: there are no more
 }
 
 // offerLarge sets the header up and offers the kernel large segments.
 func offerLarge(fd int) error {
-	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnethdr.Len); err != nil {
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, segments.Len); err != nil {
 		return os.NewSyscallError("ioctl TUNSETVNETHDRSZ", err)
 	}
-	_ = vnethdr.Offer(fd) // without, frames come as they are
+	_ = segments.Offer(fd) // without, frames come as they are
 	return nil
 }
 
@@ -64,11 +64,11 @@ func (d *device) readOne(b []byte) (int, error) {
 func (d *device) readPacket() (int, error) {
 	l := &d.large
 	if l.packet == nil {
-		l.packet = make([]byte, vnethdr.MaxPacket)
+		l.packet = make([]byte, segments.MaxPacket)
 	}
 	into, head := l.packet, 0
 	if !d.header {
-		head = vnethdr.Len
+		head = segments.Len
 		clear(into[:head])
 		into = into[head:]
 	}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/internal/ownns"
-	"github.com/vmnet-cni/vmnet/internal/vnethdr"
+	"github.com/vmnet-cni/vmnet/internal/segments"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet/tap"
@@ -21,12 +21,12 @@ import (
 // it: a virtio-net header before it, the checksum left open.
 func segment(n int) []byte {
 	be, ne := binary.BigEndian, binary.NativeEndian
-	b := make([]byte, vnethdr.Len+54+n*1460)
+	b := make([]byte, segments.Len+54+n*1460)
 	b[0], b[1] = 1, 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_TCPV4
 	for at, v := range map[int]uint16{2: 54, 4: 1460, 6: 34, 8: 16} {
 		ne.PutUint16(b[at:], v)
 	}
-	f := b[vnethdr.Len:]
+	f := b[segments.Len:]
 	copy(f, "\x02\x00\x00\x00\x77\x01\x02\x00\x00\x00\x77\x02\x08\x00")
 	copy(f[14:], "\x45\x00\x00\x00\x00\x01\x40\x00\x40\x06\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02")
 	be.PutUint16(f[16:], uint16(len(f)-14))
@@ -37,7 +37,7 @@ func segment(n int) []byte {
 // framesOf returns the frames that b makes.
 func framesOf(t *testing.T, b []byte) (frames [][]byte) {
 	t.Helper()
-	var c vnethdr.Cutter
+	var c segments.Cutter
 	if err := c.Start(b, 1514); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestLarge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := buf[:k]; bytes.Equal(got[vnethdr.Len:vnethdr.Len+12], frames[0][:12]) {
+		if got := buf[:k]; bytes.Equal(got[segments.Len:segments.Len+12], frames[0][:12]) {
 			if len(got) != len(whole) {
 				t.Errorf("the kernel got %d bytes, want %d in one piece", len(got), len(whole))
 			}

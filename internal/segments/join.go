@@ -1,8 +1,10 @@
-package vnethdr
+package segments
 
 import (
 	"bytes"
 	"encoding/binary"
+
+	"github.com/vmnet-cni/vmnet/internal/checksum"
 )
 
 // A Joiner puts consecutive segments of a TCP connection together: what Linux calls
@@ -127,10 +129,10 @@ func sameFlow(f, g []byte, l4, n int) bool {
 
 // intact reports whether the checksums of a frame are right.
 func intact(f []byte, l4 int) bool {
-	if l4 == ethLen+ip4Len && fold(add(0, f[ethLen:l4])) != 0xffff {
+	if l4 == ethLen+ip4Len && checksum.Fold(checksum.Add(0, f[ethLen:l4])) != 0xffff {
 		return false
 	}
-	return fold(add(pseudo(f[ethLen:], len(f)-l4), f[l4:])) == 0xffff
+	return checksum.Fold(checksum.Add(checksum.Pseudo(f[ethLen:], protoTCP, len(f)-l4), f[l4:])) == 0xffff
 }
 
 // lead makes the head of the packet that the first n frames make: size bytes of IP.
@@ -150,10 +152,10 @@ func (j *Joiner) lead(frames [][]byte, n int, first segment, size int) {
 		be.PutUint16(ip[4:], uint16(size-ip6Len))
 	} else {
 		be.PutUint16(ip[2:], uint16(size))
-		setIP4Checksum(ip[:ip4Len])
+		setChecksum4(ip[:ip4Len])
 	}
 	h.put(j.head[:])
 	tcp[tcpFlags] |= last[first.l4+tcpFlags] & flagPSH
 	// What is left open is the checksum but for the pseudo header.
-	store(tcp[tcpCsum:], fold(pseudo(ip, size-(first.l4-ethLen))))
+	be.PutUint16(tcp[tcpCsum:], checksum.Fold(checksum.Pseudo(ip, protoTCP, size-(first.l4-ethLen))))
 }

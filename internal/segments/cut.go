@@ -1,6 +1,10 @@
-package vnethdr
+package segments
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/vmnet-cni/vmnet/internal/checksum"
+)
 
 // A Cutter takes one packet at a time apart into frames. The zero value is ready.
 type Cutter struct {
@@ -44,11 +48,7 @@ func complete(frame []byte, start, offset int) error {
 	if start+offset+2 > len(frame) {
 		return ErrMalformed
 	}
-	sum := ^fold(add(0, frame[start:]))
-	if sum == 0 {
-		sum = 0xffff // the same number; to UDP zero says that there is none (RFC 768)
-	}
-	store(frame[start+offset:], sum)
+	binary.BigEndian.PutUint16(frame[start+offset:], checksum.UDP(checksum.Add(0, frame[start:])))
 	return nil
 }
 
@@ -127,7 +127,7 @@ func (c *Cutter) patch(f []byte) {
 	} else {
 		be.PutUint16(ip[2:], uint16(len(ip)))
 		be.PutUint16(ip[4:], be.Uint16(ip[4:])+c.id)
-		setIP4Checksum(ip[:c.l4-c.l3])
+		setChecksum4(ip[:c.l4-c.l3])
 	}
 	be.PutUint32(tcp[tcpSeq:], be.Uint32(tcp[tcpSeq:])+uint32(c.at))
 	if c.left { // what ends the whole ends the last frame
@@ -136,6 +136,12 @@ func (c *Cutter) patch(f []byte) {
 	if c.id > 0 { // RFC 3168, section 6.1.2: told once
 		tcp[tcpFlags] &^= flagCWR
 	}
-	store(tcp[tcpCsum:], 0)
-	store(tcp[tcpCsum:], ^fold(add(pseudo(ip, len(tcp)), tcp)))
+	be.PutUint16(tcp[tcpCsum:], 0)
+	be.PutUint16(tcp[tcpCsum:], ^checksum.Fold(checksum.Add(checksum.Pseudo(ip, protoTCP, len(tcp)), tcp)))
+}
+
+// setChecksum4 makes the checksum of the IPv4 header b.
+func setChecksum4(b []byte) {
+	binary.BigEndian.PutUint16(b[10:], 0)
+	binary.BigEndian.PutUint16(b[10:], ^checksum.Fold(checksum.Add(0, b)))
 }

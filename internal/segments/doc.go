@@ -1,4 +1,4 @@
-// Package vnethdr moves large TCP segments over a tap: with a virtio-net header
+// Package segments moves large TCP segments over a tap: with a virtio-net header
 // before each packet (struct virtio_net_hdr, linux/virtio_net.h and virtio 1.2,
 // section 5.1.6) the kernel gives and takes up to 64 KiB of a connection in one
 // system call. A Cutter makes frames of the connection's segment size of them, with
@@ -8,7 +8,7 @@
 //
 // Everything that is read is taken for hostile: a guest's packet sockets can make the
 // kernel tell of segments that are none.
-package vnethdr
+package segments
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package vnethdr_test
+package segments_test
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/vmnet-cni/vmnet/internal/vnethdr"
+	"github.com/vmnet-cni/vmnet/internal/segments"
 )
 
 const frameMax = 1514
@@ -89,7 +89,7 @@ func slowSum(b []byte) uint16 {
 }
 
 // packet puts together what a Joiner said belongs together.
-func packet(j *vnethdr.Joiner, frames [][]byte) []byte {
+func packet(j *segments.Joiner, frames [][]byte) []byte {
 	b := append([]byte(nil), j.Head()...)
 	for _, f := range frames {
 		b = append(b, f[j.Skip():]...)
@@ -100,7 +100,7 @@ func packet(j *vnethdr.Joiner, frames [][]byte) []byte {
 // cut returns the frames of a packet.
 func cut(t testing.TB, p []byte) (frames [][]byte) {
 	t.Helper()
-	var c vnethdr.Cutter
+	var c segments.Cutter
 	if err := c.Start(p, frameMax); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestJoinAndCut(t *testing.T) {
 				}
 				frames = append(frames, f.frame(1+rand.IntN(full), push))
 				var got [][]byte
-				var j vnethdr.Joiner
+				var j segments.Joiner
 				packets := 0
 				for rest := frames; len(rest) > 0; packets++ {
 					k := j.Join(rest)
@@ -179,12 +179,12 @@ func TestJoinRefuses(t *testing.T) {
 		f := &flow{}
 		frames := [][]byte{f.frame(100, ack), f.frame(100, ack)}
 		spoil(frames, f)
-		var j vnethdr.Joiner
-		if n := j.Join(frames); n != 1 || j.Skip() != 0 || !bytes.Equal(j.Head(), make([]byte, vnethdr.Len)) {
+		var j segments.Joiner
+		if n := j.Join(frames); n != 1 || j.Skip() != 0 || !bytes.Equal(j.Head(), make([]byte, segments.Len)) {
 			t.Errorf("%s: %d frames joined", name, n)
 		}
 	}
-	var j vnethdr.Joiner
+	var j segments.Joiner
 	f := &flow{frag: 0x4000}
 	a := f.frame(100, ack)
 	f.id = 99 // means nothing with DF
@@ -195,7 +195,7 @@ func TestJoinRefuses(t *testing.T) {
 
 // header returns a virtio-net header with f behind it.
 func header(flags, gso byte, size, start, offset uint16, f []byte) []byte {
-	b := make([]byte, vnethdr.Len, vnethdr.Len+len(f))
+	b := make([]byte, segments.Len, segments.Len+len(f))
 	b[0], b[1] = flags, gso
 	binary.NativeEndian.PutUint16(b[4:], size)
 	binary.NativeEndian.PutUint16(b[6:], start)
@@ -223,7 +223,7 @@ func TestCutRefuses(t *testing.T) {
 	f6 := (&flow{six: true}).frame(3000, 0x10)
 	for name, p := range map[string][]byte{
 		"nothing":                    nil,
-		"only a header":              make([]byte, vnethdr.Len),
+		"only a header":              make([]byte, segments.Len),
 		"a checksum behind the end":  header(1, 0, 0, 3000, 100, f[:1000]),
 		"UDP":                        header(1, 3, 1000, 34, 16, f),
 		"no size":                    header(1, 1, 0, 34, 16, f),
@@ -236,8 +236,8 @@ func TestCutRefuses(t *testing.T) {
 		"TCP inside the IPv6 header": header(1, 4, 1000, 50, 16, f6),
 		"not IP":                     header(1, 1, 1000, 34, 16, make([]byte, 3000)),
 	} {
-		var c vnethdr.Cutter
-		if err := c.Start(p, frameMax); !errors.Is(err, vnethdr.ErrMalformed) {
+		var c segments.Cutter
+		if err := c.Start(p, frameMax); !errors.Is(err, segments.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if n, ok := c.Next(make([]byte, frameMax)); n != 0 || ok {
@@ -248,8 +248,8 @@ func TestCutRefuses(t *testing.T) {
 		"segments": header(1, 1, 1500, 34, 16, f),
 		"a frame":  header(0, 0, 0, 0, 0, f),
 	} {
-		var c vnethdr.Cutter
-		if err := c.Start(p, frameMax); !errors.Is(err, vnethdr.ErrTooBig) {
+		var c segments.Cutter
+		if err := c.Start(p, frameMax); !errors.Is(err, segments.ErrTooBig) {
 			t.Errorf("%s longer than a frame may be: %v", name, err)
 		}
 	}
@@ -280,7 +280,7 @@ func FuzzCut(f *testing.F) {
 	f.Add(header(1, 4, 1000, 54, 16, six), uint16(frameMax))
 	f.Add(header(1, 0, 0, 34, 16, one), uint16(4000))
 	f.Fuzz(func(t *testing.T, p []byte, limit uint16) {
-		var c vnethdr.Cutter
+		var c segments.Cutter
 		if c.Start(p, int(limit)) != nil {
 			return
 		}
@@ -305,7 +305,7 @@ func FuzzJoin(f *testing.F) {
 		f.Add(l.frame(100, 0x10), l.frame(50, 0x18))
 	}
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		var j vnethdr.Joiner
+		var j segments.Joiner
 		frames := [][]byte{a, b}
 		n := j.Join(frames)
 		if n < 2 {
@@ -328,8 +328,8 @@ func TestNoAllocation(t *testing.T) {
 	for range 40 {
 		frames = append(frames, f.frame(1460, 0x10))
 	}
-	var j vnethdr.Joiner
-	var c vnethdr.Cutter
+	var j segments.Joiner
+	var c segments.Cutter
 	j.Join(frames)
 	p, buf := packet(&j, frames), make([]byte, frameMax)
 	again := make([]byte, len(p))
@@ -355,7 +355,7 @@ func BenchmarkJoin(b *testing.B) {
 	for range 40 {
 		frames = append(frames, f.frame(1460, 0x10))
 	}
-	var j vnethdr.Joiner
+	var j segments.Joiner
 	b.SetBytes(40 * 1460)
 	for b.Loop() {
 		j.Join(frames)
@@ -368,10 +368,10 @@ func BenchmarkCut(b *testing.B) {
 	for range 40 {
 		frames = append(frames, f.frame(1460, 0x10))
 	}
-	var j vnethdr.Joiner
+	var j segments.Joiner
 	j.Join(frames)
 	p, buf := packet(&j, frames), make([]byte, frameMax)
-	var c vnethdr.Cutter
+	var c segments.Cutter
 	b.SetBytes(40 * 1460)
 	for b.Loop() {
 		_ = c.Start(p, frameMax)

@@ -1,4 +1,4 @@
-package vnethdr
+package segments
 
 import (
 	"os"
