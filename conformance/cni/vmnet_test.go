@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -148,13 +149,20 @@ func vmnetTarget(t *testing.T, bin string, d driverCase) cni.Target {
 	}
 }
 
-// sockets are isolation domains whose runtime listens for the frame fd.
+// sockets are isolation domains whose runtime listens for the frame fd, and has a
+// machine that keeps it.
 type sockets struct {
-	dir string
-	mu  sync.Mutex // guards open
-	// open are the listeners, by path.
-	open map[string]*handover.Listener
+	dir  string
+	mu   sync.Mutex // guards open
+	open map[string]*domain
 	wg   sync.WaitGroup
+}
+
+// A domain is one of them.
+type domain struct {
+	listener *handover.Listener
+	machine  *os.File // what came last, or nil; the accepting goroutine's until that ends
+	done     chan struct{}
 }
 
 // Create listens.
@@ -167,41 +175,56 @@ func (s *sockets) Create(name string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
-		s.open = map[string]*handover.Listener{}
+		s.open = map[string]*domain{}
 	}
-	s.open[path] = l
-	s.wg.Go(func() {
-		for {
-			offer, err := l.Accept(context.Background())
-			if err != nil {
-				return
-			}
-			if offer.Accept() == nil {
-				_ = offer.File.Close() // a machine that does not use it
-			}
-		}
-	})
+	d := &domain{listener: l, done: make(chan struct{})}
+	s.open[path] = d
+	s.wg.Go(d.serve)
 	return path, nil
 }
 
-// Destroy stops listening.
+// serve takes what is offered until the listener is closed.
+func (d *domain) serve() {
+	defer close(d.done)
+	for {
+		offer, err := d.listener.Accept(context.Background())
+		if err != nil {
+			return
+		}
+		if offer.Accept() != nil {
+			continue
+		}
+		if d.machine != nil {
+			_ = d.machine.Close()
+		}
+		d.machine = offer.File
+	}
+}
+
+// Destroy stops listening, and the machine.
 func (s *sockets) Destroy(ref string) error {
 	s.mu.Lock()
-	l := s.open[ref]
+	d := s.open[ref]
 	delete(s.open, ref)
 	s.mu.Unlock()
-	if l == nil {
+	if d == nil {
 		return nil
 	}
-	return l.Close()
+	err := d.listener.Close()
+	<-d.done
+	if d.machine != nil {
+		_ = d.machine.Close()
+	}
+	return err
 }
 
 func (s *sockets) close() {
 	s.mu.Lock()
-	for _, l := range s.open {
-		_ = l.Close()
-	}
+	left := slices.Collect(maps.Keys(s.open))
 	s.mu.Unlock()
+	for _, ref := range left {
+		_ = s.Destroy(ref)
+	}
 	s.wg.Wait()
 }
 
