@@ -10,7 +10,7 @@ import (
 // How long the server waits before it tries again to bring back what could not be
 // brought back: twice as long after each time.
 const (
-	firstRetry = time.Second
+	firstRetry = 100 * time.Millisecond
 	lastRetry  = time.Minute
 )
 
