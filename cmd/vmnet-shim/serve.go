@@ -35,8 +35,10 @@ type serveFlags struct {
 	store    storeFlags
 }
 
-func newServe() *cobra.Command {
-	var f serveFlags
+func newServe() *cobra.Command { return new(serveFlags).command() }
+
+// command is "serve" with f as its flags.
+func (f *serveFlags) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the API until SIGTERM or SIGINT",
