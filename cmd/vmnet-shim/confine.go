@@ -72,11 +72,12 @@ func (f *serveFlags) confinement(dirs shim.Dirs, socket string) confinement {
 	return c
 }
 
-// confineChild returns what a keeper does on the thread from which it starts a shim
-// with arguments args and listener l, so that the shim need not start itself again: a third of
-// the time until it serves. Nil: nothing, also for arguments that are wrong, since
-// the shim says what is.
-func confineChild(args []string, dirs shim.Dirs, l *os.File) func() ([]string, error) {
+// confineChild returns what a keeper does on the thread from which it starts program
+// as a shim with arguments args and listener l, so that the shim need not start
+// itself again: a third of the time until it serves. A program that has been put in
+// the place of the keeper's own may need other rights, and sees to it itself. Nil:
+// nothing, also for arguments that are wrong, since the shim says what is.
+func confineChild(program string, args []string, dirs shim.Dirs, l *os.File) func() ([]string, error) {
 	var f serveFlags
 	cmd := f.command()
 	cmd.SetOut(io.Discard)
@@ -94,10 +95,23 @@ func confineChild(args []string, dirs shim.Dirs, l *os.File) func() ([]string, e
 	}
 	c := f.confinement(dirs, socket)
 	return func() ([]string, error) {
+		if !isOwn(program) {
+			return nil, nil
+		}
 		err := c.apply()
 		if errors.Is(err, errors.ErrUnsupported) {
 			return nil, nil // the shim says so
 		}
 		return []string{confinedEnv + "=1"}, err
 	}
+}
+
+// isOwn tells whether the file at path is the program of this process.
+func isOwn(path string) bool {
+	own, err := os.Stat("/proc/self/exe") // of Linux, as all of this
+	if err != nil {
+		return false
+	}
+	fi, err := os.Stat(path)
+	return err == nil && os.SameFile(own, fi)
 }

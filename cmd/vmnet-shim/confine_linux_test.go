@@ -141,6 +141,16 @@ func confinedTo(t *testing.T, args []string, may uint64) {
 	}
 }
 
+func TestIsOwn(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !isOwn(exe) || isOwn("/bin/sh") || isOwn(filepath.Join(t.TempDir(), "no")) {
+		t.Errorf("%s %t, /bin/sh %t", exe, isOwn(exe), isOwn("/bin/sh"))
+	}
+}
+
 // threadIs checks the capabilities of a thread: those of may, as far as the test
 // itself has them, and no others.
 func threadIs(status string, may uint64) error {
