@@ -79,12 +79,6 @@ func (d *double) send(w http.ResponseWriter, v any) {
 	}
 }
 
-func (d *double) note(what string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.did = append(d.did, what)
-}
-
 func (d *double) done() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
