@@ -79,10 +79,18 @@ func keep(t *testing.T, m *e2e.Machine, join func(testing.TB, *e2e.Machine) spac
 		if redial {
 			conn = s.dial(t, echoAddr)
 		}
-		a, err := m.Client.Attachment(soon(t), m.Network(), "one", e2e.IfName)
-		if err != nil || a.Problem != "" {
-			t.Fatal(a.Problem, err)
-		}
+		problem := ""
+		eventually(t, "the attachment", func() bool {
+			a, err := m.Client.Attachment(soon(t), m.Network(), "one", e2e.IfName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.Problem != "" && a.Problem != problem {
+				t.Log(a.Problem) // it is tried again
+			}
+			problem = a.Problem
+			return problem == ""
+		})
 		ask(t, conn)
 	}
 	if now := s.link(t); now != was {

@@ -29,8 +29,9 @@ func (v *vector) init(batch int) {
 }
 
 // send sends frames from byte off of the first on, its prefix counted, and
-// returns how many bytes were taken.
-func (v *vector) send(fd int, frames [][]byte, off int) (int, syscall.Errno) {
+// returns how many bytes were taken. wait has it wait for room as long as the
+// socket does.
+func (v *vector) send(fd int, frames [][]byte, off int, wait bool) (int, syscall.Errno) {
 	frames = frames[:min(len(frames), len(v.prefixes))]
 	if frames = v.room.fitting(fd, frames, off); len(frames) == 0 {
 		return 0, unix.EAGAIN
@@ -45,14 +46,13 @@ func (v *vector) send(fd int, frames [][]byte, off int) (int, syscall.Errno) {
 		v.set(2*i, p)
 		v.set(2*i+1, f)
 	}
-	return v.call(fd, 2*len(frames))
+	return v.call(fd, 2*len(frames), wait)
 }
 
 // sendBytes sends b as it is.
 func (v *vector) sendBytes(fd int, b []byte) (int, syscall.Errno) {
-	v.room.forget()
 	v.set(0, b)
-	return v.call(fd, 1)
+	return v.call(fd, 1, false)
 }
 
 func (v *vector) set(i int, b []byte) {
@@ -60,8 +60,12 @@ func (v *vector) set(i int, b []byte) {
 	v.iovs[i].SetLen(len(b))
 }
 
-func (v *vector) call(fd, n int) (int, syscall.Errno) {
+func (v *vector) call(fd, n int, wait bool) (int, syscall.Errno) {
+	flags := sendFlags
+	if wait {
+		flags &^= unix.MSG_DONTWAIT
+	}
 	v.hdr.Iov = &v.iovs[0]
 	v.hdr.SetIovlen(n)
-	return call(unix.SYS_SENDMSG, fd, &v.hdr, sendFlags)
+	return call(unix.SYS_SENDMSG, fd, &v.hdr, flags)
 }

@@ -17,7 +17,7 @@ type config struct {
 	Name       string
 
 	Spec   shim.NetworkSpec
-	Frames string // shim.FramesDgram, FramesStream or FramesTap
+	Frames string // shim.FramesDgram or FramesStream
 	// VnetHeader has frames of a socket begin with a virtio-net header.
 	VnetHeader bool
 	Guard      shim.Guard
@@ -29,9 +29,8 @@ type config struct {
 	LogLevel logrus.Level
 
 	PrevResult json.RawMessage // nil: none
-	// Valid lists the attachments that GC keeps, under ValidKey; nil: the key is absent.
-	Valid    json.RawMessage
-	ValidKey string
+	// Valid are the attachments that GC keeps; nil: the key is absent.
+	Valid *[]shim.AttachmentID
 
 	wanted wanted // of runtimeConfig and args; CNI_ARGS come later
 }
@@ -72,7 +71,9 @@ func parseConfig(top map[string]json.RawMessage, said string, strict bool) (*con
 	if prev := o.raw("prevResult"); prev != nil && string(prev) != "null" {
 		c.PrevResult = prev
 	}
-	c.takeValid(o)
+	if err := c.parseValid(o); err != nil {
+		return nil, err
+	}
 	c.parseLog(o)
 	o.fail(c.parseIPAM(openObject("ipam", o.raw("ipam"))))
 	if !strict {
@@ -233,12 +234,19 @@ func (c *config) parseIPMasq(o *object) error {
 	return badValue("ipMasq", masq, "true, or mode host: mode shared always translates addresses")
 }
 
-// takeValid takes the list of GC. libcni sends it under two keys: the one of the
-// specification's text, and the one it had when 1.1.0 was released.
-func (c *config) takeValid(o *object) {
+// parseValid reads the list of GC. libcni sends it under two keys: the one of
+// the specification's text, and the one it had when 1.1.0 was released.
+func (c *config) parseValid(o *object) error {
 	for _, key := range []string{"cni.dev/valid-attachments", "cni.dev/attachments"} {
-		if raw := o.raw(key); raw != nil && c.Valid == nil {
-			c.Valid, c.ValidKey = raw, key
+		raw := o.raw(key)
+		if raw == nil || c.Valid != nil {
+			continue
 		}
+		list := []shim.AttachmentID{}
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return badValue(key, raw, `a list of {"containerID": …, "ifname": …}`)
+		}
+		c.Valid = &list
 	}
+	return nil
 }

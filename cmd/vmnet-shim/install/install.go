@@ -121,9 +121,8 @@ func (c Config) live() bool {
 // An installer is one run.
 type installer struct {
 	Config
-	rec        *record
-	changed    bool
-	jobChanged bool // launchd's job is another one than before
+	rec     *record
+	changed bool
 }
 
 // Install puts everything into place. When it returns an error, a further run goes

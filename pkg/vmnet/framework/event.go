@@ -86,17 +86,12 @@ func (d *device) listen(on bool) error {
 	return nil
 }
 
-// drain waits until every event that is on the queue has been handled. When it gives
-// up, the queue is no longer the device's: the wait goes on, with the reference that
-// it has borrowed (dispatch_sync_f takes none of its own), and releases it.
+// drain waits until every event that is on the queue has been handled.
 func (d *device) drain(limit time.Duration) error {
-	a, queue := d.net.drv.api, d.queue
-	_, err := run(context.Background(), &d.net.drv.guard, "dispatch_sync_f", limit, func() struct{} {
-		a.drain(queue)
+	drv := d.net.drv
+	_, err := run(context.Background(), &drv.guard, "dispatch_sync_f", limit, func() struct{} {
+		drv.api.drain(d.queue)
 		return struct{}{}
-	}, func(struct{}) { a.releaseQueue(queue) })
-	if err != nil {
-		d.queue = 0
-	}
+	}, nil)
 	return err
 }

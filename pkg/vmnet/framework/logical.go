@@ -4,7 +4,6 @@ package framework
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"unsafe"
@@ -69,7 +68,8 @@ func (n *network) adopt(ctx context.Context, call string, make func() created) e
 	n.ref = c.ref
 	n.mu.Unlock()
 	if err := n.readBack(); err != nil {
-		return errors.Join(err, n.drop())
+		n.unref()
+		return err
 	}
 	return nil
 }

@@ -124,7 +124,7 @@ func (d *device) leftover() (plugged bool, err error) {
 	if err != nil || l == nil {
 		return false, err
 	}
-	if l.Type() == "veth" && d.net.driver.names.ours(l.Attrs().Alias) {
+	if l.Type() == "veth" && d.net.driver.names.ours(l.Attrs()) {
 		return true, nil
 	}
 	return false, d.net.driver.removeOurs(d.name)

@@ -111,11 +111,14 @@ func (f *forwarder) listen(a netip.Addr, bridge string) error {
 	if err != nil {
 		return errors.Join(err, pc.Close())
 	}
-	for _, s := range []*dns.Server{{PacketConn: pc, Handler: f}, {Listener: l, Handler: f}} {
+	for _, s := range []*dns.Server{{PacketConn: pc, Handler: f}, {Listener: newGate(f.ctx, l), Handler: f}} {
 		started := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(started) }
+		s.NotifyStartedFunc = sync.OnceFunc(func() { close(started) })
 		f.servers = append(f.servers, s)
-		f.done.Go(func() { _ = s.ActivateAndServe() }) // ends with Shutdown
+		f.done.Go(func() {
+			defer s.NotifyStartedFunc()
+			_ = s.ActivateAndServe() // ends with Shutdown
+		})
 		<-started
 	}
 	return nil
@@ -149,14 +152,26 @@ func (f *forwarder) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 func (f *forwarder) ask(q *dns.Msg, network string) *dns.Msg {
 	c := dns.Client{Net: network, Timeout: queryTimeout}
 	for _, r := range f.upstream() {
-		ctx, cancel := context.WithTimeout(f.ctx, queryTimeout)
-		a, _, err := c.ExchangeContext(ctx, q, r.String())
-		cancel()
-		if err == nil {
+		if a, err := f.exchange(&c, q, r.String()); err == nil {
 			return a
 		}
 	}
 	return nil
+}
+
+// exchange asks one resolver. It ends with the forwarder: package dns looks at a
+// context only before it waits for the answer.
+func (f *forwarder) exchange(c *dns.Client, q *dns.Msg, resolver string) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, queryTimeout)
+	defer cancel()
+	conn, err := c.DialContext(ctx, resolver)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // which ends the wait
+	a, _, err := c.ExchangeWithConnContext(ctx, q, conn)
+	return a, err
 }
 
 // upstream returns the resolvers to ask, three at most as resolv.conf(5) has it.

@@ -13,7 +13,8 @@
 // # What is made, and how it goes away
 //
 // Everything carries a mark that names its owner, the shim: links have
-// "vmnet:<owner>:<network>" as their alias, tables of nftables "vmnet-<owner>-"
+// "vmnet:<owner>:<network>" as their alias (and a group made of <owner> until they
+// have it), tables of nftables "vmnet-<owner>-"
 // at the start of their name. Names of links are hashes, 13 bytes long. A device
 // takes its things away with Close, a network with the last. What a process left
 // that was killed goes with Sweep, or is taken up by the network of the same

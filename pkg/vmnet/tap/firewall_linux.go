@@ -42,12 +42,15 @@ func (n *network) setFirewall() error {
 		gw := netip.PrefixFrom(n.gatewayOf(p), p.Addr().BitLen())
 		guard = append(guard, rules(iif(eq, br), family(p.Addr()), src(eq, p), dst(eq, p), dst(neq, gw), rule{&expr.Notrack{}}))
 	}
-	forward := []rule{
-		rules(iif(eq, br), oif(eq, br), accept()), // bridged, with br_netfilter; or to itself
+	var forward []rule
+	if !n.info.Isolated { // else a guest would reach another by way of the gateway
+		forward = append(forward, rules(iif(eq, br), oif(eq, br), accept())) // bridged, with br_netfilter; or to itself
+	}
+	forward = append(forward,
 		rules(oif(eq, br), established(), accept()),
 		rules(oif(eq, br), translated(), accept()),
 		rules(oif(eq, br), drop()),
-	}
+	)
 	var nat []rule
 	for _, p := range n.subnets() {
 		fam := family(p.Addr())

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
@@ -24,6 +25,20 @@ func opErr(op, object string, err error) error {
 		return fmt.Errorf("%s %s: %w (CAP_NET_ADMIN): %w", op, object, vmnet.ErrPermission, err)
 	}
 	return fmt.Errorf("%s %s: %w", op, object, err)
+}
+
+// tries is how often a list of the kernel's is read that changes meanwhile.
+const tries = 5
+
+// dump reads a list, again while it changes under the reader. What changes each time
+// is returned as it was read last, with netlink.ErrDumpInterrupted.
+func dump[T any](read func() (T, error)) (list T, err error) {
+	for range tries {
+		if list, err = read(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return list, err
 }
 
 // lookup returns the link, or nil when there is none.
@@ -43,10 +58,30 @@ func (d *Driver) removeOurs(name string) error {
 	if err != nil || l == nil {
 		return err
 	}
-	if !d.names.ours(l.Attrs().Alias) {
+	if !d.names.ours(l.Attrs()) {
 		return fmt.Errorf("link %s: is not of this shim's making (alias %q): %w", name, l.Attrs().Alias, fs.ErrExist)
 	}
 	return deleteLink(l)
+}
+
+// newAttrs are the attributes of a link to be made, which mark completes.
+func (d *Driver) newAttrs(name string) netlink.LinkAttrs {
+	a := netlink.NewLinkAttrs()
+	a.Name, a.Group = name, d.names.group()
+	return a
+}
+
+// mark gives a link its alias, in place of the group that it was made in: in one
+// request, so that it has either.
+func mark(l netlink.Link, alias string) error {
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(l.Attrs().Index)
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, native(0)))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return opErr("mark", l.Attrs().Name, err)
 }
 
 // deleteLink deletes a link. That it is gone already is fine.
@@ -92,7 +127,7 @@ func (n *network) makePort(name string, guest net.HardwareAddr) error {
 		return opErr("look for", name, err)
 	}
 	return errors.Join(
-		opErr("mark", name, netlink.LinkSetAlias(l, n.driver.names.alias(n.info.Name))),
+		mark(l, n.driver.names.alias(n.info.Name)),
 		opErr("set mtu of", name, netlink.LinkSetMTU(l, n.info.MTU)),
 		opErr("set address of", name, netlink.LinkSetHardwareAddr(l, hostMAC(guest))),
 		sysctl("ipv6", name, "disable_ipv6", "1"),
@@ -113,12 +148,12 @@ func (n *network) isolate(l netlink.Link) error {
 // this one left.
 func (n *network) makeBridge() error {
 	name := n.driver.names.bridge(n.info.Name)
-	mark := n.driver.names.alias(n.info.Name, n.info.Mode.String())
+	alias := n.driver.names.alias(n.info.Name, n.info.Mode.String())
 	old, err := lookup(name)
 	if err != nil {
 		return err
 	}
-	if old != nil && old.Type() == "bridge" && old.Attrs().Alias == mark {
+	if old != nil && old.Type() == "bridge" && old.Attrs().Alias == alias {
 		n.bridge, n.bridgeName = old.Attrs().Index, name
 		return nil
 	}
@@ -126,8 +161,7 @@ func (n *network) makeBridge() error {
 		return err
 	}
 	no := false
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = name
+	attrs := n.driver.newAttrs(name)
 	if n.info.Mode != vmnet.Bridged {
 		attrs.HardwareAddr = vmnet.GatewayMAC(n.info.Name)
 	}
@@ -136,7 +170,7 @@ func (n *network) makeBridge() error {
 		return opErr("make bridge", name, err)
 	}
 	n.bridge, n.bridgeName = br.Index, name
-	return opErr("mark", name, netlink.LinkSetAlias(br, mark))
+	return mark(br, alias)
 }
 
 // startBridge gives the bridge its MTU and addresses and starts it.

@@ -3,7 +3,10 @@ package tap
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
+
+	"github.com/vishvananda/netlink"
 )
 
 // Names of links have 13 bytes: 3 that say what they are and 10 of a hash. The
@@ -53,8 +56,18 @@ func (n marks) alias(network string, notes ...string) string {
 	return strings.Join(append([]string{"vmnet", n.owner, network}, notes...), ":")
 }
 
-// ours reports whether a link has this owner's mark.
-func (n marks) ours(alias string) bool { return strings.HasPrefix(alias, "vmnet:"+n.owner+":") }
+// group is the group (IFLA_GROUP) of a link from when it is made until it has its
+// mark. The kernel takes a group with the name, and an alias only of a link that is
+// there: a process may be killed between the two.
+func (n marks) group() uint32 {
+	number, _ := strconv.ParseUint(n.owner, 16, 32) // 8 digits
+	return uint32(number)&^(1<<31) | 1<<30          // the kernel has an int; people have small ones
+}
+
+// ours reports whether a link has this owner's mark, or was to get it.
+func (n marks) ours(a *netlink.LinkAttrs) bool {
+	return strings.HasPrefix(a.Alias, "vmnet:"+n.owner+":") || a.Alias == "" && a.Group == n.group()
+}
 
 // table names the table of nftables that belongs to a link.
 func (n marks) table(link string) string { return "vmnet-" + n.owner + "-" + link }

@@ -52,6 +52,8 @@ type network struct {
 
 	dns *forwarder // nil: none
 
+	starts sync.WaitGroup // of Start, each begun while not closed
+
 	mu      sync.Mutex // guards all following
 	closed  bool
 	devices map[string]*device // by the name of their link
@@ -127,12 +129,14 @@ func (n *network) Info() vmnet.NetworkInfo { return n.info }
 // or the gateway's, is refused with vmnet.InvalidArgument.
 func (n *network) Start(ctx context.Context, cfg vmnet.Config) (vmnet.Device, error) {
 	files := cfg.Files
-	d, err := n.start(ctx, &cfg)
-	if err != nil || d.file != files[fileTap] {
-		closeFile(files[fileTap])
+	var d *device
+	err := n.begin()
+	if err == nil {
+		defer n.starts.Done()
+		d, err = n.start(ctx, &cfg)
 	}
 	for name, f := range files {
-		if name != fileTap {
+		if err != nil || name != fileTap || f != d.file {
 			closeFile(f)
 		}
 	}
@@ -146,6 +150,18 @@ func closeFile(f *os.File) {
 	if f != nil {
 		_ = f.Close() // nothing is lost with a descriptor that nobody wants
 	}
+}
+
+// begin counts a Start, which calls starts.Done: Close waits for it and finds its
+// device whole, or none.
+func (n *network) begin() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return vmnet.ErrClosed
+	}
+	n.starts.Add(1)
+	return nil
 }
 
 func (n *network) start(ctx context.Context, cfg *vmnet.Config) (*device, error) {
@@ -181,9 +197,6 @@ func (n *network) takes(mac net.HardwareAddr) bool {
 func (n *network) add(d *device) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed {
-		return vmnet.ErrClosed
-	}
 	for _, other := range n.devices {
 		if other.info.MAC.String() == d.info.MAC.String() {
 			return fmt.Errorf("mac %s: another interface of the network has it: %w", d.info.MAC, vmnet.InvalidArgument)
@@ -224,6 +237,9 @@ func (n *network) end(device func(*device) error, rest func() error) error {
 	n.closeOnce.Do(func() {
 		n.mu.Lock()
 		n.closed = true
+		n.mu.Unlock()
+		n.starts.Wait()
+		n.mu.Lock()
 		devices := slices.Collect(maps.Values(n.devices))
 		n.mu.Unlock()
 		var errs []error

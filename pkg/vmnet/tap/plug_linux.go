@@ -72,8 +72,8 @@ func (d *device) plug(ns int, ifname string) error {
 	if err := d.net.driver.removeOurs(d.name); err != nil { // its end in another namespace, or under another name
 		return err
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = d.name, d.info.MTU
+	attrs := d.net.driver.newAttrs(d.name)
+	attrs.MTU = d.info.MTU
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: ifname, PeerHardwareAddr: d.info.MAC, PeerNamespace: netlink.NsFd(ns), PeerMTU: uint32(d.info.MTU)}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return opErr("plug", ifname, err)
@@ -108,14 +108,14 @@ func (d *device) plugMacvlan(inside remote, there netlink.Link, ns int, ifname s
 	if err := d.net.driver.removeOurs(d.name); err != nil {
 		return err
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.ParentIndex, attrs.HardwareAddr = d.name, d.info.MTU, d.net.uplink.index, d.info.MAC
+	attrs := d.net.driver.newAttrs(d.name)
+	attrs.MTU, attrs.ParentIndex, attrs.HardwareAddr = d.info.MTU, d.net.uplink.index, d.info.MAC
 	l := &netlink.Macvlan{LinkAttrs: attrs, Mode: d.net.macvlanMode()}
 	if err := netlink.LinkAdd(l); err != nil {
 		return opErr("plug", ifname, err)
 	}
-	if err := netlink.LinkSetAlias(l, d.macvlanMark()); err != nil {
-		return errors.Join(opErr("mark", ifname, err), netlink.LinkDel(l))
+	if err := mark(l, d.macvlanMark()); err != nil {
+		return errors.Join(err, netlink.LinkDel(l))
 	}
 	return moveLink(l, ns, ifname) // after an error the device is closed, and the link goes
 }

@@ -33,9 +33,11 @@ func remoteOf(fd int) (remote, error) {
 
 // remotes returns all that have a number. They come and go.
 func remotes() (list []remote, err error) {
-	req := nl.NewNetlinkRequest(unix.RTM_GETNSID, unix.NLM_F_DUMP)
-	req.AddData(nl.NewRtGenMsg())
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
+	msgs, err := dump(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(unix.RTM_GETNSID, unix.NLM_F_DUMP)
+		req.AddData(nl.NewRtGenMsg())
+		return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
+	})
 	if err != nil {
 		return nil, opErr("list", "network namespaces", err)
 	}
@@ -64,7 +66,18 @@ func (r remote) request(typ, flags int, index int32) *nl.NetlinkRequest {
 
 // find returns the first link for which is holds, or nil.
 func (r remote) find(is func(*netlink.LinkAttrs) bool) (netlink.Link, error) {
-	msgs, err := r.request(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	list, err := r.all(is)
+	if len(list) == 0 {
+		return nil, err
+	}
+	return list[0], nil
+}
+
+// all returns the links for which is holds.
+func (r remote) all(is func(*netlink.LinkAttrs) bool) (list []netlink.Link, err error) {
+	msgs, err := dump(func() ([][]byte, error) {
+		return r.request(unix.RTM_GETLINK, unix.NLM_F_DUMP, 0).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	})
 	if err != nil {
 		return nil, opErr("list", "links of a network namespace", err)
 	}
@@ -74,10 +87,10 @@ func (r remote) find(is func(*netlink.LinkAttrs) bool) (netlink.Link, error) {
 			return nil, opErr("list", "links of a network namespace", err)
 		}
 		if is(l.Attrs()) {
-			return l, nil
+			list = append(list, l)
 		}
 	}
-	return nil, nil
+	return list, nil
 }
 
 func named(name string) func(*netlink.LinkAttrs) bool {

@@ -36,7 +36,7 @@ func (n *network) findUplink() (done bool, err error) {
 		return false, fmt.Errorf("uplink %q: no such interface: %w", n.info.Uplink, vmnet.InvalidArgument)
 	case l.Attrs().MTU < n.info.MTU:
 		return false, fmt.Errorf("mtu %d: uplink %s has %d: %w", n.info.MTU, n.info.Uplink, l.Attrs().MTU, vmnet.InvalidArgument)
-	case n.driver.names.ours(l.Attrs().Alias):
+	case n.driver.names.ours(l.Attrs()):
 		return false, fmt.Errorf("uplink %q: is of another network of this shim: %w", n.info.Uplink, vmnet.InvalidArgument)
 	}
 	n.uplink = &uplink{name: n.info.Uplink, index: l.Attrs().Index}
@@ -47,7 +47,7 @@ func (n *network) findUplink() (done bool, err error) {
 	if master := l.Attrs().MasterIndex; master != 0 {
 		return false, n.checkMaster(master)
 	}
-	addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 	if err != nil {
 		return false, opErr("list addresses of", n.info.Uplink, err)
 	}
@@ -67,7 +67,7 @@ func (n *network) checkMaster(index int) error {
 	if err != nil {
 		return opErr("look for the master of", n.info.Uplink, err)
 	}
-	if m.Attrs().Name == n.driver.names.bridge(n.info.Name) && n.driver.names.ours(m.Attrs().Alias) {
+	if m.Attrs().Name == n.driver.names.bridge(n.info.Name) && n.driver.names.ours(m.Attrs()) {
 		return nil
 	}
 	return fmt.Errorf("uplink %q: is a port of %s; name that, if it is a bridge: %w", n.info.Uplink, m.Attrs().Name, vmnet.InvalidArgument)
@@ -122,18 +122,22 @@ func (d *device) openMacvtap(ctx context.Context, kept *os.File, flags uint16) e
 	if err := d.net.driver.removeOurs(d.name); err != nil {
 		return err
 	}
-	// A macvlan of a process before this one has the MAC, and Plug takes it up.
-	if _, l, err := findMarked(d.macvlanMark()); l != nil || err != nil {
+	// A macvlan of a process before this one has the MAC: Plug takes it up, or it goes
+	// with the device.
+	if there, l, err := findMarked(d.macvlanMark()); l != nil || err != nil {
+		if l != nil {
+			d.plugged = &there
+		}
 		return err
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.ParentIndex, attrs.HardwareAddr = d.name, d.info.MTU, d.net.uplink.index, d.info.MAC
+	attrs := d.net.driver.newAttrs(d.name)
+	attrs.MTU, attrs.ParentIndex, attrs.HardwareAddr = d.info.MTU, d.net.uplink.index, d.info.MAC
 	l := &netlink.Macvtap{Macvlan: netlink.Macvlan{LinkAttrs: attrs, Mode: d.net.macvlanMode()}}
 	if err := netlink.LinkAdd(l); err != nil {
 		return opErr("make macvtap", d.name, err)
 	}
 	err := errors.Join(
-		opErr("mark", d.name, netlink.LinkSetAlias(l, d.net.driver.names.alias(d.net.info.Name))),
+		mark(l, d.net.driver.names.alias(d.net.info.Name)),
 		sysctl("ipv6", d.name, "disable_ipv6", "1"),
 		opErr("start", d.name, netlink.LinkSetUp(l)),
 	)
