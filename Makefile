@@ -45,7 +45,7 @@ soak: ## guests come and go and the shim is killed for SOAK (15m): nothing may g
 
 conformance: build ## judge the plugin, and the reference plugins, by the letter of the CNI spec
 	@./conformance/deps.sh all
-	VMNET_CONFORMANCE_ALL=1 $(GO) test -count=1 -timeout 15m -v -run '^(TestVMNet|TestVMNetTap|TestGolden)$$' ./conformance/cni
+	@./conformance/judge.sh
 
 race: ## the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 ./conformance/test.sh -race $(TESTFLAGS)

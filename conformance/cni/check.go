@@ -219,13 +219,12 @@ func checkUnknown(p *probe) {
 
 func checkReadsOnly(p *probe) {
 	a := p.checked()
-	before := p.take()
+	before := p.calm()
 	for range 3 {
 		p.ok("CHECK again", a.check())
 	}
-	now := p.take()
-	if len(now.more(before)) > 0 || len(before.more(now)) > 0 {
+	if changes := before.changes(p.take()); changes != "" {
 		p.failf("CHECK changes what is there")
-		p.seen = append(p.seen, p.normal(strings.Join(append(now.more(before), before.more(now)...), ", ")))
+		p.seen = append(p.seen, p.normal(changes))
 	}
 }

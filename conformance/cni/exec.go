@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -111,9 +110,7 @@ func execute(ctx context.Context, path string, c call, env []string) *outcome {
 	serr.start()
 	o.wait(ctx, cmd, c)
 	o.took = time.Since(start)
-	until := time.Now().Add(eofLimit)
-	o.held = !out.finish(until)
-	o.held = !serr.finish(until) || o.held
+	o.held = !awaitBoth(out, serr)
 	o.stdout, o.stderr = out.buf.Bytes(), serr.buf.Bytes()
 	return o
 }
@@ -212,7 +209,6 @@ type reader struct {
 	r    *os.File
 	buf  bytes.Buffer
 	done chan struct{}
-	once sync.Once
 }
 
 func (r *reader) start() {
@@ -223,16 +219,36 @@ func (r *reader) start() {
 	}()
 }
 
-// finish waits until until for the end of the stream and reports whether it came.
-func (r *reader) finish(until time.Time) bool {
-	t := time.NewTimer(time.Until(until))
-	defer t.Stop()
+// awaitBoth waits for the ends of two streams, for eofLimit, and reports whether they
+// came. It waits in many steps: a machine that stands still for longer is not the
+// plugin's fault.
+func awaitBoth(a, b *reader) bool {
+	const steps = 20
+	for range steps {
+		t := time.NewTimer(eofLimit / steps)
+		if a.ended(t.C) && b.ended(t.C) {
+			t.Stop()
+			return true
+		}
+	}
+	for _, r := range []*reader{a, b} {
+		_ = r.r.SetReadDeadline(time.Now())
+		<-r.done
+	}
+	return false
+}
+
+// ended reports whether the stream ends before late.
+func (r *reader) ended(late <-chan time.Time) bool {
 	select {
 	case <-r.done:
 		return true
-	case <-t.C:
+	case <-late:
 	}
-	r.once.Do(func() { _ = r.r.SetReadDeadline(time.Now()) })
-	<-r.done
-	return false
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
 }

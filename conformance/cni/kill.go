@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -12,10 +13,12 @@ func killedADDs(p *probe) {
 	if p.target.Kills < 0 {
 		p.skipf("no kills were asked for")
 	}
-	a := p.attachment(0)
-	o := a.mustAdd()
-	took := o.took
-	p.ok("DEL", a.del())
+	took := time.Duration(math.MaxInt64)
+	for range 3 { // the best counts: one that was held up would spread the instants behind the end
+		a := p.attachment(0)
+		took = min(took, a.mustAdd().took)
+		p.ok("DEL", a.del())
+	}
 	for range p.target.Kills {
 		a := p.attachment(0)
 		c := a.call("ADD")
@@ -27,7 +30,7 @@ func killedADDs(p *probe) {
 		}
 		a.dropDomain()
 	}
-	a = p.attachment(0)
+	a := p.attachment(0)
 	if p.ok("ADD after killed ones", a.add()) {
 		p.ok("DEL", a.del())
 	}

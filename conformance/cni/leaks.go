@@ -52,6 +52,24 @@ func (s *session) take() inventory {
 	return inv
 }
 
+// calm takes stock when nothing changes any more: a daemon may still be at work on
+// what it has answered.
+func (s *session) calm() inventory {
+	inv := s.take()
+	poll(settleLimit, func() bool {
+		before := inv
+		time.Sleep(50 * time.Millisecond)
+		inv = s.take()
+		return maps.Equal(inv, before)
+	})
+	return inv
+}
+
+// changes tells how now differs from before, in a text for people, or "".
+func (before inventory) changes(now inventory) string {
+	return strings.Join(slices.Concat(now.more(before), before.more(now)), ", ")
+}
+
 // ignored reports whether one of the target's patterns matches one of the names.
 func (s *session) ignored(names ...string) bool {
 	return slices.ContainsFunc(s.target.Ignore, func(pattern string) bool {

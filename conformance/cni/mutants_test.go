@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/conformance/cni"
 	"github.com/vmnet-cni/vmnet/conformance/cni/internal/mutant"
@@ -14,7 +15,9 @@ import (
 // skipped, so that none is blind for want of an opportunity.
 func TestFaultless(t *testing.T) {
 	t.Parallel()
-	r, err := cni.Judge(t.Context(), mutantTarget(t, ""))
+	target := mutantTarget(t, "")
+	target.Timeout = time.Minute // it never hangs
+	r, err := cni.Judge(t.Context(), target)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,7 @@ func TestCommand(t *testing.T) {
 		{"an unknown kind", append(good, "--kind", "x"), 2, `kind "x"`},
 		{"a bad patch", append(good, "--bad", "x"), 2, "patch x"},
 		{"a bad environment", append(good, "--env", "x"), 2, `environment "x"`},
+		{"an argument", append(good, "x"), 2, `argument "x"`},
 		{"no configuration", []string{"--plugin", target.Plugin}, 2, "config: want"},
 		{"no plugin", []string{"--config", conf}, 2, "plugin: want"},
 		{"a plugin that is no program", []string{"--plugin", conf, "--config", conf}, 2, "want an executable file"},

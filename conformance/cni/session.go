@@ -175,14 +175,17 @@ func (s *session) path(dirs ...string) string {
 }
 
 // poll calls done until it is true or the limit is over, and returns its last
-// answer.
+// answer. It asks ten times at least: a machine that stands still for as long as the
+// limit is not the plugin's fault.
 func poll(limit time.Duration, done func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+	end := time.Now().Add(limit)
+	for n := 1; ; n++ {
 		if done() {
 			return true
 		}
-		if time.Now().After(end) {
+		if n >= 10 && time.Now().After(end) {
 			return false
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }

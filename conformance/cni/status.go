@@ -2,7 +2,6 @@ package cni
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/vmnet-cni/vmnet/conformance/cni/internal/double"
@@ -91,7 +90,7 @@ func statusDelegate(p *probe) {
 func statusCheap(p *probe) {
 	a := p.attachment(0)
 	a.mustAdd()
-	before := p.take()
+	before := p.calm()
 	var status, version []time.Duration
 	cheap := func() bool {
 		return len(status) > 0 && slices.Min(status) <= 10*slices.Min(version)+100*time.Millisecond
@@ -108,9 +107,9 @@ func statusCheap(p *probe) {
 	if !cheap() {
 		p.failf("STATUS takes more than ten times as long as VERSION and 100 ms")
 	}
-	if now := p.take(); len(now.more(before)) > 0 || len(before.more(now)) > 0 {
+	if changes := before.changes(p.take()); changes != "" {
 		p.failf("STATUS changes what is there")
-		p.seen = append(p.seen, p.normal(strings.Join(append(now.more(before), before.more(now)...), ", ")))
+		p.seen = append(p.seen, p.normal(changes))
 	}
 }
 

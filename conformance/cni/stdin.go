@@ -216,7 +216,7 @@ func malformedValues(p *probe) {
 	}
 	for _, bad := range patches {
 		a := p.attachment(0, bad.mod)
-		before := p.take()
+		before := p.calm()
 		o := a.add()
 		if o.exit == 0 && !bad.must {
 			continue

@@ -46,7 +46,9 @@ func judgeApart(t *testing.T, target cni.Target) {
 	for _, bad := range target.Bad {
 		args = append(args, "--bad", bad)
 	}
-	for line := range strings.Lines(command(t, args...)) {
+	got := command(t, args...)
+	t.Logf("%s, grade spec: %s", t.Name(), tallied(got))
+	for line := range strings.Lines(got) {
 		if _, verdict, _ := strings.Cut(strings.TrimSpace(line), " "); !strings.HasPrefix(verdict, "pass") && !strings.HasPrefix(line, "#") {
 			t.Error(line)
 		}

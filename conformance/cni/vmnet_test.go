@@ -2,16 +2,13 @@ package cni_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,7 +17,6 @@ import (
 	"github.com/vmnet-cni/vmnet/internal/require"
 	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
-	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
 // A driverCase is a driver that the plugin of this repository is judged over.
@@ -47,7 +43,7 @@ func drivers() []driverCase {
 // config is what the plugin is judged with.
 func (d driverCase) config() []byte {
 	return fmt.Appendf(nil, `{
-  "cniVersion": "1.1.0", "name": "judged", "type": "vmnet", "mode": "shared", "driver": %q, "shim": {"timeout": "5s"},
+  "cniVersion": "1.1.0", "name": "judged", "type": "vmnet", "mode": "shared", "driver": %q, "shim": {"timeout": "10s"},
   "capabilities": {"mac": true, "ips": true, "dns": true, "portMappings": true, "bandwidth": true, "ipRanges": true%s}
 }`, d.driver, d.capabilities)
 }
@@ -117,11 +113,34 @@ func judge(t *testing.T, target cni.Target) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n := tally{}
 	for _, res := range r.Results {
+		n[string(res.Status)]++
 		if res.Status != cni.Pass {
 			t.Errorf("%s: %s: %s\n%s", res.ID, res.Status, res.Reason, res.Seen)
 		}
 	}
+	t.Logf("%s, grade %s: %s", t.Name(), cni.Spec, n)
+}
+
+// A tally counts checks by how they ended.
+type tally map[string]int
+
+// String tells the numbers.
+func (n tally) String() string {
+	pass, fail, skip := n[string(cni.Pass)], n[string(cni.Fail)], n[string(cni.Skip)]
+	return fmt.Sprintf("%d checks: %d pass, %d fail, %d skip", pass+fail+skip, pass, fail, skip)
+}
+
+// tallied counts the lines of golden output.
+func tallied(golden string) tally {
+	n := tally{}
+	for line := range strings.Lines(golden) {
+		if f := strings.Fields(line); len(f) > 1 {
+			n[f[1]]++
+		}
+	}
+	return n
 }
 
 func vmnetTarget(t *testing.T, bin string, d driverCase) cni.Target {
@@ -226,109 +245,4 @@ func (s *sockets) close() {
 		_ = s.Destroy(ref)
 	}
 	s.wg.Wait()
-}
-
-// vmnetHook is the program behind Inventory and Drift. Its environment says which
-// shim is meant.
-func vmnetHook(role string) int {
-	run := os.Getenv("VMNET_RUNTIME_DIR")
-	c := shim.NewClient(filepath.Join(run, "shim.sock"))
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if role == "vmnet-list" {
-		all, err := c.Attachments(ctx)
-		if err != nil {
-			return 0 // no shim holds nothing
-		}
-		for _, a := range all {
-			fmt.Println(a.Network, a.ContainerID, a.IfName)
-		}
-		return 0
-	}
-	if err := vmnetDrift(ctx, c, filepath.Join(run, "pid")); err != nil {
-		if errors.Is(err, errors.ErrUnsupported) {
-			return 77
-		}
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-func vmnetDrift(ctx context.Context, c *shim.Client, pidFile string) error {
-	switch what := os.Getenv("CNI_DRIFT"); what {
-	case "daemon-stop", "daemon-hang":
-		st, err := c.Status(ctx)
-		if err != nil {
-			return err
-		}
-		if what == "daemon-stop" {
-			return endShim(ctx, st)
-		}
-		if err := os.WriteFile(pidFile, []byte(strconv.Itoa(st.PID)), 0o600); err != nil {
-			return err
-		}
-		return signalled(ctx, st.PID, syscall.SIGSTOP, "T")
-	case "daemon-start": // the plugin does that
-		return nil
-	case "daemon-resume":
-		raw, err := os.ReadFile(pidFile)
-		if err != nil {
-			return err
-		}
-		pid, err := strconv.Atoi(string(raw))
-		if err != nil {
-			return err
-		}
-		return syscall.Kill(pid, syscall.SIGCONT)
-	case "socket":
-		a, err := c.Attachment(ctx, os.Getenv("CNI_NETWORK"), os.Getenv("CNI_CONTAINERID"), os.Getenv("CNI_IFNAME"))
-		if err != nil {
-			return err
-		}
-		return os.Remove(a.SocketPath)
-	case "interface", "reservation":
-		return c.Detach(ctx, os.Getenv("CNI_NETWORK"), os.Getenv("CNI_CONTAINERID"), os.Getenv("CNI_IFNAME"))
-	}
-	return errors.ErrUnsupported
-}
-
-// signalled sends a signal and waits until the process is in that state of
-// proc(5), or gone: until then it may still answer.
-func signalled(ctx context.Context, pid int, sig syscall.Signal, state string) error {
-	if err := syscall.Kill(pid, sig); err != nil {
-		return err
-	}
-	for ctx.Err() == nil {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil || strings.Contains(string(stat), ") "+state+" ") {
-			return nil
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return ctx.Err()
-}
-
-// endShim kills shim and keeper. The shim is stopped first, or it would start
-// another keeper.
-func endShim(ctx context.Context, st shim.Status) error {
-	if err := signalled(ctx, st.PID, syscall.SIGSTOP, "T"); err != nil {
-		return err
-	}
-	if err := signalled(ctx, st.Keeper, syscall.SIGKILL, "Z"); err != nil {
-		return err
-	}
-	return signalled(ctx, st.PID, syscall.SIGKILL, "Z")
-}
-
-// stopShim ends the shim that the plugin started, if it still runs.
-func stopShim(run string) {
-	c := shim.NewClient(filepath.Join(run, "shim.sock"))
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if st, err := c.Status(ctx); err == nil {
-		_ = endShim(ctx, st)
-	}
 }

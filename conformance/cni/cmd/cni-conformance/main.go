@@ -52,6 +52,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err := fs.Parse(args); err != nil {
 		return exitUnknown
 	}
+	if fs.NArg() > 0 {
+		fmt.Fprintf(stderr, "cni-conformance: argument %q: want none but options\n", fs.Arg(0))
+		return exitUnknown
+	}
 	if o.list {
 		for _, c := range cni.Checks() {
 			fmt.Fprintf(stdout, "%s %s %-6s %s (%s)\n", c.ID, c.Level, c.Grade, c.Sentence, c.Source)

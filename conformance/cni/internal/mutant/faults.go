@@ -43,7 +43,7 @@ func Faults() map[string]string {
 		"D08": "hides the IPAM plugin's error", "D09": "stops at a missing IPAM plugin", "D10": "DEL needs the daemon", "D10-hang": "DEL waits for ever",
 		"D11": "says not found", "D12": "panics on garbage",
 
-		"C01": "CHECK needs some seconds", "C02": "CHECK without prevResult succeeds", "C03": "does not compare mac", "C03-mtu": "does not compare mtu",
+		"C01": "CHECK needs a minute", "C02": "CHECK without prevResult succeeds", "C03": "does not compare mac", "C03-mtu": "does not compare mtu",
 		"C03-address": "does not compare addresses", "C03-name": "does not look for the interface", "C03-socket": "does not look for the socket",
 		"C04": "refuses a longer result", "C05": "does not look at the daemon", "C05-reservation": "does not look at the reservation",
 		"C05-forward": "does not look at forwarded ports",

@@ -137,7 +137,7 @@ func check(c *call) (any, error) {
 		return nil, failf(3, "%s/%s is unknown", c.id, c.ifname)
 	case r.Lost && !fault("C05-forward"):
 		return nil, failf(104, "a port is not forwarded any more")
-	case fault("C01") && time.Since(r.At) < 3*time.Second:
+	case fault("C01") && time.Since(r.At) < time.Minute:
 		return nil, failf(11, "not yet")
 	case fault("J10") && c.top["ipam"] == nil:
 		return nil, failf(7, "ipam is missing")

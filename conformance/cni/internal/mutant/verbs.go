@@ -102,7 +102,7 @@ func (c *call) faultyPauses() {
 	if fault("E13") { // a reservation that only the record knows
 		name := c.file(fmt.Sprintf("reservation-%d", os.Getpid()))
 		_ = os.WriteFile(name, nil, 0o600)
-		time.Sleep(60 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
 		_ = os.Remove(name)
 	}
 	if fault("E12") {
