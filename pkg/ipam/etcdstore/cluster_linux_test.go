@@ -33,7 +33,7 @@ func TestCluster(t *testing.T) {
 	require.NetNS(t)
 	require.Tool(t, "etcd")
 	require.Tool(t, "ip")
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestInCluster$", "-test.v", "-test.timeout=10m")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestInCluster$", "-test.v", "-test.timeout=15m")
 	cmd.Env = append(os.Environ(), roleEnv+"="+roleCluster)
 	// Unshareflags makes the mounts private, Pdeathsig needs this thread.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/ipam/etcdstore"
@@ -56,7 +55,7 @@ func TestConflict(t *testing.T) {
 	var wg sync.WaitGroup
 	var all []*etcdstore.Store
 	for range stores {
-		s := open(t, etcdstore.Config{Endpoints: []string{endpoint}, Timeout: 30 * time.Second})
+		s := open(t, etcdstore.Config{Endpoints: []string{endpoint}})
 		all = append(all, s)
 		ready(t, s)
 	}
@@ -100,7 +99,7 @@ func TestConflict(t *testing.T) {
 func TestLarge(t *testing.T) {
 	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
-	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}, Timeout: 30 * time.Second})
+	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}})
 	ready(t, s)
 	ctx := context.Background()
 	put := func(n int) error {
@@ -133,7 +132,7 @@ func TestLarge(t *testing.T) {
 func TestNarrowed(t *testing.T) {
 	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
-	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}, Timeout: 30 * time.Second})
+	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}})
 	ready(t, s)
 	ctx := context.Background()
 	a := ipam.New(s, ipam.Config{})

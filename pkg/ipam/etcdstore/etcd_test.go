@@ -104,9 +104,16 @@ func single(t testing.TB, dir string, args ...string) (endpoint string, p *proc)
 	return "unix://" + dir + "/c:0", p
 }
 
+// patience is the time-out of stores whose test is not about time-outs: a machine
+// may stall, and a write that gets no answer within a quarter of it counts as lost.
+const patience = time.Minute
+
 // open opens a store, which the test closes at its end.
 func open(t testing.TB, cfg etcdstore.Config) *etcdstore.Store {
 	t.Helper()
+	if cfg.Timeout == 0 {
+		cfg.Timeout = patience
+	}
 	s, err := etcdstore.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +129,7 @@ func open(t testing.TB, cfg etcdstore.Config) *etcdstore.Store {
 // ready waits until the store answers.
 func ready(t testing.TB, s ipam.Store) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for {
 		err := s.Transact(ctx, ipam.ReadOnly, func(tx ipam.Tx) error {

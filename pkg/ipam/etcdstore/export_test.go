@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 )
 
@@ -49,6 +51,65 @@ func Lose(ctx context.Context, s *Store, value string, do bool, later int) (foun
 	}
 	again, _, err := c.do(ctx)
 	return map[outcome]string{committed: "done", conflict: "not done"}[out], again == committed, err
+}
+
+// Endpoints are the members that the store asks.
+func (s *Store) Endpoints() []string { return s.cfg.Endpoints }
+
+// Current is the member that the store asks now.
+func (s *Store) Current() string {
+	_, endpoint := s.route.current()
+	return endpoint
+}
+
+// A Member registers a machine by hand.
+type Member struct{ m *member }
+
+// NewMember returns the member of a machine in a store that has none. Each
+// transaction of etcd runs in round, if that is not nil.
+func NewMember(s *Store, machine string, round func(do func() error) error) Member {
+	s.cfg.Machine = machine
+	if round != nil {
+		s.client.KV = roundKV{s.client.KV, round}
+	}
+	return Member{newMember(s)}
+}
+
+// Register registers the machine, again if it is.
+func (m Member) Register(ctx context.Context) error {
+	_, held, err := m.m.leases()
+	if err != nil {
+		return err
+	}
+	return m.m.register(ctx, held)
+}
+
+type roundKV struct {
+	clientv3.KV
+	round func(do func() error) error
+}
+
+func (k roundKV) Txn(ctx context.Context) clientv3.Txn { return roundTxn{k.KV.Txn(ctx), k.round} }
+
+type roundTxn struct {
+	clientv3.Txn
+	round func(do func() error) error
+}
+
+func (t roundTxn) If(cs ...clientv3.Cmp) clientv3.Txn {
+	return roundTxn{t.Txn.If(cs...), t.round}
+}
+
+func (t roundTxn) Then(ops ...clientv3.Op) clientv3.Txn {
+	return roundTxn{t.Txn.Then(ops...), t.round}
+}
+
+func (t roundTxn) Commit() (resp *clientv3.TxnResponse, err error) {
+	err = t.round(func() (err error) {
+		resp, err = t.Txn.Commit()
+		return err
+	})
+	return resp, err
 }
 
 // Crash ends the store as a crash of the process would: it gives no word.

@@ -164,14 +164,7 @@ func (m *member) register(ctx context.Context, seen clientv3.LeaseID) error {
 	if err != nil {
 		return err
 	}
-	place, empty, err := m.place(ctx)
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	m.tried = held
-	m.mu.Unlock()
-	won, err := m.putKeys(ctx, place, alive, held)
+	won, empty, err := m.takePlace(ctx, alive, held)
 	if err != nil {
 		return err
 	}
@@ -204,6 +197,32 @@ func (m *member) grant(ctx context.Context, d time.Duration) (clientv3.LeaseID, 
 	return id, err
 }
 
+// placeTries is how often a process that registers for the first time tries to take
+// the place of the one before it, which may be renewing its own just then.
+const placeTries = 4
+
+// takePlace puts the machine's keys under the leases, and reports whether it could,
+// and whether the place was empty.
+func (m *member) takePlace(ctx context.Context, alive, held clientv3.LeaseID) (won, empty bool, err error) {
+	m.mu.Lock()
+	tries := placeTries
+	if m.joined {
+		tries = 1 // who has the place now came later
+	}
+	m.mu.Unlock()
+	for ; tries > 0 && !won && err == nil; tries-- {
+		var place clientv3.Cmp
+		if place, empty, err = m.place(ctx); err != nil {
+			break
+		}
+		m.mu.Lock()
+		m.tried = held
+		m.mu.Unlock()
+		won, err = m.putKeys(ctx, place, alive, held)
+	}
+	return won, empty, err
+}
+
 // place returns the condition under which the machine's place may be taken, and
 // whether it is empty. A process that registers for the first time takes the
 // place of the one before it; after that only one that is empty or still its own.
@@ -220,7 +239,10 @@ func (m *member) place(ctx context.Context) (cond clientv3.Cmp, empty bool, err 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	lease := clientv3.LeaseID(resp.Kvs[0].Lease)
-	if m.joined && lease != m.held && lease != m.tried {
+	if m.joined && lease == m.tried {
+		m.held = lease // of a registration whose answer was lost
+	}
+	if m.joined && lease != m.held {
 		return free, false, nil
 	}
 	return clientv3.Compare(clientv3.LeaseValue(key), "=", lease), false, nil
@@ -278,7 +300,8 @@ func (m *member) check(held clientv3.LeaseID, kv *mvccpb.KeyValue) error {
 	case kv == nil:
 		m.held, m.alive = 0, 0
 		return nil
-	case kv.Lease == int64(m.tried):
+	case kv.Lease == int64(m.tried): // done after all
+		m.held = m.tried
 		return nil
 	}
 	m.replaced = true

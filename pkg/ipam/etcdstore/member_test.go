@@ -3,6 +3,9 @@ package etcdstore_test
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,12 +59,26 @@ func raw(t testing.TB, endpoint string) *clientv3.Client {
 	return c
 }
 
+// leaseLeft returns for how long, at least, the lease of a key lasts.
+func leaseLeft(t testing.TB, c *clientv3.Client, key string) time.Duration {
+	t.Helper()
+	resp, err := c.Get(t.Context(), key)
+	if err != nil || len(resp.Kvs) != 1 {
+		t.Fatalf("key %s: %v, %v", key, resp, err)
+	}
+	ttl, err := c.TimeToLive(t.Context(), clientv3.LeaseID(resp.Kvs[0].Lease))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(ttl.TTL) * time.Second // whole ones that are left
+}
+
 // TestDeadMachine kills a machine: its leases stay for the grace, and are then
 // released by another, and its addresses stay sticky.
 func TestDeadMachine(t *testing.T) {
 	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
-	const ttl, grace = 3 * time.Second, 6 * time.Second
+	const ttl, grace = 3 * time.Second, 9 * time.Second
 	ctx := context.Background()
 	a, onA, _ := machine(t, endpoint, "a", ttl, grace)
 	b, onB, eventsB := machine(t, endpoint, "b", ttl, grace)
@@ -84,21 +101,20 @@ func TestDeadMachine(t *testing.T) {
 	}
 	a.Crash()
 	died := time.Now()
-	gone := func(what map[string]bool) func() bool {
-		return func() bool {
-			m, err := b.Machines(ctx)
-			alive, there := m["a"]
-			return err == nil && there == what["there"] && alive == what["alive"]
-		}
+	graceLeft := leaseLeft(t, raw(t, endpoint), etcdstore.NewLayout(etcdstore.DefaultPrefix).Held("a"))
+	state := func() (there, alive bool, err error) {
+		m, err := b.Machines(ctx)
+		alive, there = m["a"]
+		return there, alive, err
 	}
-	waitFor(t, "a counts as dead", time.Minute, gone(map[string]bool{"there": true}))
+	waitFor(t, "a counts as dead", time.Minute, func() bool { _, alive, err := state(); return err == nil && !alive })
 	t.Logf("dead after %s", time.Since(died))
-	if _, err := onB.Lookup(ctx, ipamtest.Key("one")); err != nil {
+	if _, err := onB.Lookup(ctx, ipamtest.Key("one")); err != nil && time.Since(died) < graceLeft {
 		t.Errorf("lease within the grace: %v", err)
 	}
-	waitFor(t, "a is buried", time.Minute, gone(map[string]bool{}))
-	if took := time.Since(died); took < grace {
-		t.Errorf("freed after %s", took)
+	waitFor(t, "a is buried", time.Minute, func() bool { there, _, err := state(); return err == nil && !there })
+	if took := time.Since(died); took < graceLeft {
+		t.Errorf("freed after %s, its grace was %s yet", took, graceLeft)
 	} else {
 		t.Logf("freed after %s", took)
 	}
@@ -141,6 +157,63 @@ func TestReplaced(t *testing.T) {
 	waitFor(t, "the first is told", time.Minute, func() bool { return events.has(etcdstore.Replaced) })
 }
 
+// TestTakesPlace: a process that is new takes the place of the one before it, also
+// while that renews its own.
+func TestTakesPlace(t *testing.T) {
+	t.Parallel()
+	endpoint, _ := single(t, fastDir(t))
+	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}})
+	ready(t, s)
+	c, ctx := raw(t, endpoint), t.Context()
+	renew := func() {
+		lease, err := c.Grant(ctx, 600)
+		if err == nil {
+			_, err = c.Put(ctx, etcdstore.NewLayout(etcdstore.DefaultPrefix).Held("a"), "before", clientv3.WithLease(lease.ID))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	renew()
+	rounds := 0
+	m := etcdstore.NewMember(s, "a", func(do func() error) error {
+		if rounds++; rounds < 3 {
+			renew()
+		}
+		return do()
+	})
+	if err := m.Register(ctx); err != nil || rounds != 3 {
+		t.Errorf("register: %v in %d rounds, want 3", err, rounds)
+	}
+}
+
+// TestLostRegistrations: a machine whose registrations get no answer, some done and
+// some not, is not taken for another process.
+func TestLostRegistrations(t *testing.T) {
+	t.Parallel()
+	endpoint, _ := single(t, fastDir(t))
+	s := open(t, etcdstore.Config{Endpoints: []string{endpoint}})
+	ready(t, s)
+	lost := context.DeadlineExceeded
+	done, answers := true, true
+	m := etcdstore.NewMember(s, "a", func(do func() error) error {
+		if done {
+			if err := do(); err != nil || answers {
+				return err
+			}
+		}
+		return lost
+	})
+	for i, round := range []struct {
+		done, answers bool
+	}{{true, true}, {true, false}, {false, false}, {false, false}, {true, false}, {true, true}} {
+		done, answers = round.done, round.answers
+		if err := m.Register(t.Context()); (err == nil) != round.answers || err != nil && !errors.Is(err, lost) {
+			t.Errorf("round %d: %v", i, err)
+		}
+	}
+}
+
 // TestRejoin lets a machine's grace pass while it is cut off.
 func TestRejoin(t *testing.T) {
 	t.Parallel()
@@ -158,10 +231,51 @@ func TestRejoin(t *testing.T) {
 	if _, err := a.Allocate(ctx, request("two", pool)); err != nil {
 		t.Errorf("after the grace: %v", err)
 	}
-	if !events.has(etcdstore.Rejoined) {
-		t.Errorf("events %+v", events.all)
-	}
+	waitFor(t, "the machine is told", time.Minute, func() bool { return events.has(etcdstore.Rejoined) })
 	ipamtest.CheckStore(t, s)
+}
+
+// TestWatchGoesOn has the member die that tells the changes.
+func TestWatchGoesOn(t *testing.T) {
+	t.Parallel()
+	endpoint, _ := single(t, fastDir(t))
+	ready(t, open(t, etcdstore.Config{Endpoints: []string{endpoint}}))
+	to := strings.TrimPrefix(endpoint, "unix://")
+	lines := map[string]*line{}
+	for range 2 {
+		l := newLine(t, to)
+		lines["http://"+l.l.Addr().String()] = l
+	}
+	s := open(t, etcdstore.Config{Endpoints: slices.Collect(maps.Keys(lines)), Timeout: 8 * time.Second})
+	_, a, _ := machine(t, endpoint, "a", 0, 0)
+	add := func(id string) {
+		if _, err := a.Allocate(t.Context(), request(id, fleetPool("10.0.0.0/24"))); err != nil {
+			t.Error(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	changes, done := make(chan etcdstore.Change, 16), make(chan error, 1)
+	go func() { done <- s.Watch(ctx, "", func(c etcdstore.Change) { changes <- c }) }()
+	for _, id := range []string{"before", "after"} {
+		add(id)
+		select {
+		case c := <-changes:
+			if c.Lease.ContainerID != id {
+				t.Errorf("change %+v, want of %s", c, id)
+			}
+		case err := <-done:
+			t.Fatalf("watch: %v", err)
+		case <-time.After(time.Minute):
+			t.Fatalf("no change of %s", id)
+		}
+		if id == "before" {
+			lines[s.Current()].close()
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Watch: %v", err)
+	}
 }
 
 func TestWatch(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -20,7 +21,8 @@ type Change struct {
 // Watch calls fn with the leases of a network that there are, or of all networks
 // when network is "", by ascending key, then with every change, by whatever
 // machine. It returns an error that wraps ipam.ErrUnavailable when etcd does not
-// tell changes any more, and ctx's when that ends. The watch of all networks gets
+// tell changes any more, and ctx's when that ends. Changes may be late by some
+// seconds when the member that tells them dies. The watch of all networks gets
 // what concerns released addresses too, and so some six times the bytes.
 func (s *Store) Watch(ctx context.Context, network string, fn func(Change)) error {
 	inner, cancel := context.WithCancel(ctx)
@@ -57,17 +59,44 @@ func (s *Store) watch(ctx context.Context, network string, fn func(Change)) erro
 	// Without a leader the watch shall end, not fall silent.
 	answers := s.client.Watch(clientv3.WithRequireLeader(ctx), from,
 		clientv3.WithRange(end), clientv3.WithRev(snap.rev+1), clientv3.WithPrevKV())
-	for a := range answers {
-		if err := a.Err(); err != nil {
-			return err
-		}
-		for _, e := range a.Events {
-			if err := s.tellChange(e, fn); err != nil {
+	probe := time.NewTicker(s.cfg.Timeout / 2)
+	defer probe.Stop()
+	for {
+		select {
+		case <-probe.C:
+			if err := s.probe(ctx); err != nil {
+				return err
+			}
+		case a, ok := <-answers:
+			if !ok {
+				return errors.New("watch ended")
+			}
+			if err := s.tellAnswer(a, fn); err != nil {
 				return err
 			}
 		}
 	}
-	return errors.New("watch ended")
+}
+
+// probe asks for next to nothing, so that the route leaves a member that is dead:
+// the client looks for it for ever, and a watch is silent meanwhile.
+func (s *Store) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	_, err := s.get(ctx, s.keys.generations(), clientv3.WithCountOnly())
+	return err
+}
+
+func (s *Store) tellAnswer(a clientv3.WatchResponse, fn func(Change)) error {
+	if err := a.Err(); err != nil {
+		return err
+	}
+	for _, e := range a.Events {
+		if err := s.tellChange(e, fn); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tellChange calls fn if the event is of a lease.
