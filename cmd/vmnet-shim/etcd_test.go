@@ -79,7 +79,7 @@ func TestServeEtcd(t *testing.T) {
 	}
 	flags := func(machine string) []string {
 		return []string{"--ipam-store", "etcd", "--etcd-endpoints", e.Endpoint, "--etcd-cacert", e.CA, "--etcd-cert", e.Cert, "--etcd-key", e.Key,
-			"--etcd-user", "vmnet", "--etcd-password-file", password, "--etcd-timeout", "8s", "--machine", machine}
+			"--etcd-user", "vmnet", "--etcd-password-file", password, "--etcd-timeout", "1m", "--machine", machine}
 	}
 	one, two := newWorld(t), newWorld(t)
 	one.serve(flags("m1")...)
@@ -166,5 +166,22 @@ func testWrongEtcdFlags(t *testing.T, flags func(string) []string) {
 	w.serve(append(change("--etcd-password-file", wrong)[1:], "--etcd-timeout", "3s")...)
 	if status, _, errs := w.run("leases"); status != 1 || !strings.Contains(errs, "store is not available") || strings.Contains(errs, "wrong\n") {
 		t.Errorf("with a wrong password: %d %s", status, errs)
+	}
+}
+
+// TestMachineName: a name once chosen stays; a file that lost its content, as with
+// the power, gets another.
+func TestMachineName(t *testing.T) {
+	dirs := shim.Dirs{State: t.TempDir()}
+	file := filepath.Join(dirs.State, "machine")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first, err := machineName(dirs)
+	if err != nil || strings.ContainsAny(first, "/\n ") || len(first) < 10 {
+		t.Fatalf("name %q, %v", first, err)
+	}
+	if again, err := machineName(dirs); err != nil || again != first {
+		t.Errorf("then %q, %v, want %q", again, err, first)
 	}
 }

@@ -157,10 +157,10 @@ func (s *leaseStore) reclaim(ctx context.Context, do func(context.Context) error
 func machineName(dirs shim.Dirs) (string, error) {
 	file := filepath.Join(dirs.State, "machine")
 	data, err := os.ReadFile(file)
-	if err == nil {
-		return strings.TrimSpace(string(data)), nil
+	if name := strings.TrimSpace(string(data)); err == nil && name != "" {
+		return name, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	host, err := os.Hostname()
@@ -168,10 +168,28 @@ func machineName(dirs shim.Dirs) (string, error) {
 		return "", err
 	}
 	name := strings.ReplaceAll(host, "/", "-") + "-" + strings.ToLower(rand.Text()[:10])
-	// Complete or not there: a name that is cut short would be another's.
+	// Complete or not there, also after a loss of power: a name that is cut short would
+	// be another's, and leases of a name that is lost stay with it.
 	tmp := file + ".new"
-	if err := os.WriteFile(tmp, []byte(name+"\n"), 0o600); err != nil {
+	if err := writeSynced(tmp, name+"\n"); err != nil {
 		return "", err
 	}
-	return name, os.Rename(tmp, file)
+	if err := os.Rename(tmp, file); err != nil {
+		return "", err
+	}
+	dir, err := os.Open(dirs.State)
+	if err != nil {
+		return "", err
+	}
+	return name, errors.Join(dir.Sync(), dir.Close())
+}
+
+// writeSynced writes a file that is on the disk when it returns.
+func writeSynced(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
 }

@@ -12,16 +12,34 @@ import (
 
 // redialWait is how long the error of an attempt to connect stands for the next
 // ones, so that callers who waited for one do not make one each.
-const redialWait = time.Second
+const redialWait = 100 * time.Millisecond
 
 // clientRetries is how often the client asks one member: a token that has expired
 // takes one more time. Who is asked next is the route's business.
 const clientRetries = 3
 
 // connect makes s.client, unless it is there. Without a password that asks
-// nobody. With one, etcd must answer, which it may not do for a while after Open;
-// so everything that uses the client begins here.
+// nobody. With one, a member must answer, which it may not do for a while after
+// Open; so everything that uses the client begins here. It asks one member after the
+// other, until etcd refuses, or ctx or Config.Timeout is over.
 func (s *Store) connect(ctx context.Context) error {
+	err := s.dial(ctx)
+	if err == nil || answered(err) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	for sleep(ctx, lastWait) {
+		if err = s.dial(ctx); err == nil || answered(err) {
+			break
+		}
+	}
+	return err
+}
+
+// dial is connect with one member.
+func (s *Store) dial(ctx context.Context) error {
 	select {
 	case s.dialing <- struct{}{}:
 		defer func() { <-s.dialing }()

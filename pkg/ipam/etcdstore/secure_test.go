@@ -70,10 +70,21 @@ func TestSecure(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	other := good
+	other.Timeout = 20 * time.Second
+	other.Endpoints = append([]string{"https://127.0.0.1:1"}, good.Endpoints...) // nobody is there
+	for i := range 4 {                                                           // which is asked first is chance
+		s := open(t, other)
+		wg.Go(func() {
+			if err := use(s, fmt.Sprint("other", i)); err != nil {
+				t.Errorf("with a member that is away: %v", err)
+			}
+		})
+	}
+	wg.Wait()
 	// Away when the store is opened, there later.
 	p.kill()
-	// So long that a slow machine hashes the password in a part of the time.
-	good.Timeout = 10 * time.Second
+	good.Timeout = 5 * time.Second // a slow machine hashes the password in a part of it
 	late := open(t, good)
 	if _, err := ipam.New(late, ipam.Config{}).List(context.Background(), ""); !errors.Is(err, ipam.ErrUnavailable) {
 		t.Errorf("while etcd is away: %v", err)

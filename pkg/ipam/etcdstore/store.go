@@ -59,7 +59,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{cfg: cfg, keys: layout{cfg.Prefix}, ctx: ctx, cancel: cancel,
 		writer: make(chan struct{}, 1), route: newRoute(cfg.Endpoints), dialing: make(chan struct{}, 1)}
 	if cfg.Username == "" {
-		if err := s.connect(ctx); err != nil { // something in cfg that check lets pass
+		if err := s.dial(ctx); err != nil { // something in cfg that check lets pass
 			cancel()
 			return nil, fmt.Errorf("etcd: open: %w", err)
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,13 +42,16 @@ func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmen
 	if before != nil && (before.Addr.IsValid() || before.Addr6.IsValid()) {
 		req.Want = before.addrs()
 	}
-	if before != nil && s.unconfirmed { // what it held is still its own
+	if before != nil && s.unconfirmed.Load() { // what it held is still its own
 		a.rec.Addr, a.rec.Addr6 = before.Addr, before.Addr6
 		return nil
 	}
 	lease, err := s.cfg.Leases.Allocate(ctx, req)
+	if errors.Is(err, ipam.ErrUnavailable) && before == nil {
+		s.arrears.oweStray(a.rec.Key) // the answer may be lost, and the lease there
+	}
 	if err != nil {
-		return leaseError(err)
+		return s.takenBy(leaseError(err), err, a.rec.Owner)
 	}
 	if lease.Early {
 		s.logOf(a.rec.Key).WithField("quarantine", req.Quarantine).Warn("no address but one in quarantine was free")
@@ -63,6 +67,23 @@ func (s *Server) takeLease(ctx context.Context, a *attachment, before *attachmen
 		a.undo.addDurable("lease", func(ctx context.Context) error { return s.cfg.Leases.Release(ctx, a.rec.Key) })
 	}
 	return nil
+}
+
+// takenBy adds to an error of the API who holds the address that it is about, if the
+// user may know.
+func (s *Server) takenBy(e *shim.Error, cause error, uid uint32) error {
+	var taken *ipam.TakenError
+	if !errors.As(cause, &taken) {
+		return e
+	}
+	if uid == 0 { // who sees the leases of all, those of other machines too
+		e.Message += ": " + taken.By.String()
+		return e
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.Message += s.byLocked(taken.By, uid)
+	return e
 }
 
 // onlyOwn6 refuses a wish for another IPv6 address than the one that the guest will

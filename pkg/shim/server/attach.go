@@ -61,7 +61,9 @@ func (s *Server) attach(ctx context.Context, k ipam.Key, req shim.AttachRequest,
 		err = s.keep(a)
 	}
 	if err != nil {
-		err = errors.Join(err, s.takeBack(ctx, a))
+		if err = errors.Join(err, s.takeBack(ctx, a)); len(a.undo) > 0 {
+			s.arrears.oweStray(k)
+		}
 		a = nil
 	}
 	s.settle(k, who.uid, a)

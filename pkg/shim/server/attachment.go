@@ -21,6 +21,7 @@ type attachment struct {
 	dev     vmnet.Device     // ifc's, for its abilities; nil when broken
 	relay   *relay.Relay     // nil when broken
 	problem string           // why it is broken, or ""
+	leaving bool             // broken, since its DELETE could not be done to the end
 	net     *openNetwork     // nil when broken
 	watch   *observe.Stage   // of a guest that the shim gives no address; else nil
 	router  vmnet.Router     // of a guest with IPv6; zero when broken or not found yet

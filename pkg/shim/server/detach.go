@@ -11,7 +11,8 @@ import (
 
 // detach deletes the attachment. One that is not there, or that the caller does
 // not see, is no error: it is not there when the call returns. What could not be
-// taken back durably stays in the map, so that the next DELETE tries again.
+// taken back durably stays in the map, so that the next DELETE tries again, as the
+// server does when the lease store is back.
 func (s *Server) detach(ctx context.Context, k ipam.Key, who caller) (deleted bool, err error) {
 	unlock, err := s.keys.lock(ctx, k)
 	if err != nil {
@@ -40,7 +41,8 @@ func (s *Server) replaceDetached(k ipam.Key, a *attachment, err error) {
 		delete(s.atts, k)
 		return
 	}
-	s.atts[k] = &attachment{rec: a.rec, undo: a.undo, problem: err.Error()}
+	s.atts[k] = &attachment{rec: a.rec, undo: a.undo, problem: err.Error(), leaving: true}
+	s.arrears.oweStray(k)
 }
 
 // gc deletes every attachment of the network that the caller sees and that is
@@ -62,6 +64,7 @@ func (s *Server) gc(ctx context.Context, network string, valid []shim.Attachment
 			errs = append(errs, err)
 		} else if done {
 			deleted = append(deleted, id)
+			s.tell(a.rec.Key, a.rec.Owner, shim.EventDetached, "by", "gc")
 		}
 	}
 	return deleted, errors.Join(errs...)

@@ -23,5 +23,6 @@
 // Every step returns its undo. Those with a star are durable: they stay when the
 // shim ends or dies, and the next shim brings the attachment back from them. The
 // state file is written last and removed first: an attachment is what has a
-// state file, and a lease without one is released when the shim starts.
+// state file, and a lease without one is released when the shim starts, or, where the
+// lease store was away when it should have been released, when that is back.
 package server

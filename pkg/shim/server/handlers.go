@@ -169,7 +169,6 @@ func (s *Server) postGC(w http.ResponseWriter, r *http.Request, who caller) erro
 	for _, d := range deleted {
 		k := ipam.Key{Network: name, ContainerID: d.ContainerID, IfName: d.IfName}
 		s.logOf(k).Info("detached by gc")
-		s.tell(k, who.uid, shim.EventDetached, "by", "gc")
 	}
 	if err != nil {
 		return err

@@ -208,7 +208,7 @@ func toError(err error) *shim.Error {
 }
 
 // leaseError gives the errors of the allocator their codes and keys.
-func leaseError(err error) error {
+func leaseError(err error) *shim.Error {
 	e := &shim.Error{Code: shim.CodeInternal, Message: err.Error()}
 	var taken *ipam.TakenError
 	var outside *ipam.OutsideError

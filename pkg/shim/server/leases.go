@@ -88,8 +88,19 @@ func (s *Server) deleteLease(w http.ResponseWriter, r *http.Request, who caller)
 
 // ReclaimLeases makes the leases of all attachments again that the store may have
 // lost or given away, as after a time in which it could not be reached. What is
-// there is left as it is.
+// there is left as it is. Where the store is away again, the server goes on when it
+// is back.
 func (s *Server) ReclaimLeases(ctx context.Context) error {
+	err := s.reclaimLeases(ctx)
+	if errors.Is(err, ipam.ErrUnavailable) || ctx.Err() != nil {
+		s.arrears.owe(func() { s.arrears.reclaim = true })
+	} else {
+		s.unconfirmed.Store(false)
+	}
+	return err
+}
+
+func (s *Server) reclaimLeases(ctx context.Context) error {
 	s.mu.Lock()
 	var keys []ipam.Key
 	for k := range s.atts {

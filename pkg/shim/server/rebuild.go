@@ -37,6 +37,7 @@ func (s *Server) rebuild(ctx context.Context, damaged []damage, known []attachme
 	}
 	leases, err := s.cfg.Leases.List(ctx, "")
 	if err != nil {
+		s.problem(damageTexts(damaged)...)
 		return nil, 0, err
 	}
 	byFile := map[string]ipam.Lease{}

@@ -38,21 +38,8 @@ func (s *Server) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.leasesReady(ctx); errors.Is(err, ipam.ErrUnavailable) {
-		// Attachments come back all the same; ReclaimLeases sees to their leases.
-		s.unconfirmed = true
-		s.problem(damageTexts(damaged)...)
-		s.cfg.Log.WithError(err).Warn("leases are not confirmed")
-	} else {
-		made, unknown, err := s.rebuild(ctx, damaged, recs)
-		if err != nil {
-			return err
-		}
-		recs = append(recs, made...)
-		if err := s.releaseStrays(ctx, recs, unknown > 0); err != nil {
-			return err
-		}
-		s.registerLeases(ctx, recs)
+	if recs, err = s.matchLeases(ctx, damaged, recs); err != nil {
+		return err
 	}
 	if err := errors.Join(s.clearSockets(recs), s.clearPeers(recs)); err != nil {
 		return err
@@ -67,6 +54,42 @@ func (s *Server) restore(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// matchLeases brings records and leases together, and returns the records with those
+// that were made again. While the lease store is away attachments come back all the
+// same: what is left is done when it is back.
+func (s *Server) matchLeases(ctx context.Context, damaged []damage, recs []attachmentRecord) ([]attachmentRecord, error) {
+	err := s.leasesReady(ctx)
+	if errors.Is(err, ipam.ErrUnavailable) {
+		s.problem(damageTexts(damaged)...)
+	} else {
+		recs, err = s.matchNow(ctx, damaged, recs)
+	}
+	if !errors.Is(err, ipam.ErrUnavailable) {
+		return recs, err
+	}
+	s.cfg.Log.WithError(err).Warn("leases are not confirmed")
+	s.unconfirmed.Store(true)
+	s.arrears.owe(func() {
+		s.arrears.reclaim = true
+		s.arrears.sweep = len(damaged) == 0 // else a lease without attachment may be of one of those
+	})
+	return recs, nil
+}
+
+func (s *Server) matchNow(ctx context.Context, damaged []damage, recs []attachmentRecord) ([]attachmentRecord, error) {
+	made, unknown, err := s.rebuild(ctx, damaged, recs)
+	if err != nil {
+		return recs, err
+	}
+	recs = append(recs, made...)
+	if !s.cfg.SharedLeases || unknown > 0 { // else see startSweep
+		if err := s.releaseStrays(ctx, recs, unknown > 0); err != nil {
+			return recs, err
+		}
+	}
+	return recs, s.registerLeases(ctx, recs)
 }
 
 // revive brings one attachment back, or lists it as broken.
@@ -131,13 +154,18 @@ func (s *Server) releaseStrays(ctx context.Context, recs []attachmentRecord, dam
 }
 
 // registerLeases makes leases again that the store has lost, before anybody else
-// can be given their addresses.
-func (s *Server) registerLeases(ctx context.Context, recs []attachmentRecord) {
+// can be given their addresses. Its error is that the store is away.
+func (s *Server) registerLeases(ctx context.Context, recs []attachmentRecord) error {
 	for _, r := range recs {
-		if err := s.registerLease(ctx, r); err != nil {
+		err := s.registerLease(ctx, r)
+		if errors.Is(err, ipam.ErrUnavailable) {
+			return err
+		}
+		if err != nil {
 			s.problem(err.Error())
 		}
 	}
+	return nil
 }
 
 func (s *Server) registerLease(ctx context.Context, r attachmentRecord) error {

@@ -37,7 +37,7 @@ func (s *Server) broken() (list []*attachment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.atts {
-		if a.relay == nil && a.problem != "" {
+		if a.relay == nil && a.problem != "" && !a.leaving {
 			list = append(list, a)
 		}
 	}

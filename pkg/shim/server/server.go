@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -43,7 +44,8 @@ type Server struct {
 
 	inherited map[string]fileSet // by prefix; each guarded by its attachment's key lock
 
-	unconfirmed bool // the lease store was away at the start; set by restore only
+	arrears     arrears
+	unconfirmed atomic.Bool // the lease store was away at the start, and has not been asked since
 
 	mu       sync.Mutex // guards the rest; see the package comment
 	nets     map[string]*network
@@ -79,7 +81,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg: cfg, uid: uint32(os.Geteuid()), started: time.Now(), state: state{cfg.Dirs.State}, choosing: newCtxLock(),
 		nets: map[string]*network{}, atts: map[ipam.Key]*attachment{}, choices: map[string]networkRecord{},
 		guests: map[guestID]int{}, makingBy: map[uint32]int{}, idled: make(chan struct{}, 1), threads: relay.Threads{Max: maxThreads},
-		streams: make(chan struct{}, maxStreams), inherited: kept,
+		streams: make(chan struct{}, maxStreams), inherited: kept, arrears: arrears{due: make(chan struct{}, 1)},
 	}
 	s.live, s.endLive = context.WithCancel(context.WithoutCancel(ctx))
 	unlock, err := shim.LockFile(ctx, filepath.Join(cfg.Dirs.State, "lock"))
@@ -118,6 +120,8 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) (err error) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { s.retryBroken(s.live) })
+	wg.Go(func() { s.settleArrears(s.live) })
+	defer s.startSweep()()
 	s.startIdle()
 	defer s.stopIdle()
 	failed := make(chan error, 1)
@@ -127,9 +131,10 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) (err error) {
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
 	if serr := hs.Shutdown(sctx); serr != nil {
-		err = errors.Join(err, fmt.Errorf("requests under way: %w", serr), hs.Close())
+		return errors.Join(err, fmt.Errorf("requests under way: %w", serr), hs.Close())
 	}
-	return err
+	wg.Wait()
+	return errors.Join(err, s.leaveSettled())
 }
 
 // wait returns when Serve shall end, with the socket file removed.
