@@ -99,13 +99,17 @@ func TestConfinedShim(t *testing.T) {
 		{[]string{"--drivers", "netstack,tap"}, 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_NET_BIND_SERVICE},
 		{[]string{"--confine=false"}, all},
 	} {
-		t.Run(strings.Join(c.args, " "), func(t *testing.T) { confinedTo(t, c.args, c.may) })
+		args := append([]string{"serve"}, c.args...)
+		t.Run(strings.Join(args, " "), func(t *testing.T) { confinedTo(t, args, c.may) })
+		// A keeper starts it with what is left, on a thread of the keeper's.
+		args = append([]string{"keep", "--"}, args...)
+		t.Run(strings.Join(args, " "), func(t *testing.T) { confinedTo(t, args, c.may) })
 	}
 }
 
 func confinedTo(t *testing.T, args []string, may uint64) {
 	w := newWorld(t)
-	cmd := w.cmd(append([]string{"serve"}, args...)...)
+	cmd := w.cmd(args...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +118,11 @@ func confinedTo(t *testing.T, args []string, may uint64) {
 	if _, err := c.Attach(t.Context(), "n", "c", "eth0", shim.AttachRequest{}); err != nil {
 		t.Error(err)
 	}
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", cmd.Process.Pid))
+	s, err := c.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", s.PID))
 	if err != nil || len(tasks) == 0 {
 		t.Fatal(tasks, err)
 	}
@@ -130,6 +138,16 @@ func confinedTo(t *testing.T, args []string, may uint64) {
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestIsOwn(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !isOwn(exe) || isOwn("/bin/sh") || isOwn(filepath.Join(t.TempDir(), "no")) {
+		t.Errorf("%s %t, /bin/sh %t", exe, isOwn(exe), isOwn("/bin/sh"))
 	}
 }
 

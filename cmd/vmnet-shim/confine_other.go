@@ -10,7 +10,9 @@ import (
 
 // startAgain does nothing here. macOS up to 15 gives vmnet interfaces to root only,
 // and what becomes of them when a process stops being root is not documented.
-func (confinement) startAgain() error {
+func (c confinement) startAgain() error { return c.apply() }
+
+func (confinement) apply() error {
 	return fmt.Errorf("confine on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 

@@ -83,6 +83,7 @@ func keep(ctx context.Context, args []string, stderr io.Writer) error {
 	cfg := keeper.Config{Program: program, Args: serve, Listener: l, Dir: dirs.Runtime, Logf: func(format string, args ...any) {
 		fmt.Fprintf(stderr, "time=%s level=warning msg=%q\n", time.Now().Format("2006-01-02T15:04:05.000Z07:00"), "keeper: "+fmt.Sprintf(format, args...))
 	}}
+	cfg.Prepare = confineChild(program, serve, dirs, l)
 	if *adoptFD >= 0 {
 		unix.CloseOnExec(*adoptFD)
 		cfg.Adopt = os.NewFile(uintptr(*adoptFD), "life")

@@ -178,6 +178,7 @@ func TestRunStatus(t *testing.T) {
 		{"unknown", []string{"conjure"}, 1, `command "conjure": unknown`},
 		{"serve twice", []string{"serve"}, 1, "a shim is running already"},
 		{"log level", []string{"serve", "--log-level", "loud"}, 1, `--log-level "loud"`},
+		{"log size", []string{"serve", "--max-log", "1KiB"}, 1, `--max-log "1KiB": want a size from 64KiB`},
 		{"listen fd", []string{"serve", "--listen-fd", "1"}, 1, "--listen-fd 1: want 3 or more"},
 		{"nothing there", []string{"inspect", "none"}, 1, "network none"},
 	}

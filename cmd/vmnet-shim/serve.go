@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmnet-cni/vmnet/internal/logfile"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/shim/keeper"
 	"github.com/vmnet-cni/vmnet/pkg/shim/server"
@@ -27,6 +28,7 @@ type serveFlags struct {
 	listenFD int
 	group    string
 	logLevel string
+	maxLog   string
 	idleExit time.Duration
 	confine  bool
 	drivers  []string // empty: all that there are
@@ -35,8 +37,10 @@ type serveFlags struct {
 	store    storeFlags
 }
 
-func newServe() *cobra.Command {
-	var f serveFlags
+func newServe() *cobra.Command { return new(serveFlags).command() }
+
+// command is "serve" with f as its flags.
+func (f *serveFlags) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the API until SIGTERM or SIGINT",
@@ -51,6 +55,9 @@ otherwise SIGHUP ends the shim too.`,
 			if err != nil {
 				return err
 			}
+			if err := f.boundLog(log); err != nil {
+				return err
+			}
 			return f.serve(cmd.Context(), log)
 		},
 	}
@@ -58,6 +65,7 @@ otherwise SIGHUP ends the shim too.`,
 	fl.IntVar(&f.listenFD, "listen-fd", -1, "number of an inherited listening socket, in the place of binding one")
 	fl.StringVar(&f.group, "group", "", "root only: let the members of this group use the shim; they see what is theirs")
 	fl.StringVar(&f.logLevel, "log-level", "info", "how much goes to stderr: error, warning, info or debug")
+	fl.StringVar(&f.maxLog, "max-log", "8MiB", "where stderr is a file that is appended to: a longer one loses its older part; 0 for no limit")
 	fl.DurationVar(&f.idleExit, "idle-exit", 0, "leave after so long without attachments and requests (default never)")
 	fl.BoolVar(&f.confine, "confine", true, "Linux: give up rights that the shim does not need, as writing outside its directories")
 	fl.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile (pprof) of the whole run to this file")
@@ -78,6 +86,18 @@ func newLog(cmd *cobra.Command, level string) (*logrus.Logger, error) {
 	log.SetLevel(l)
 	log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, DisableColors: true, TimestampFormat: "2006-01-02T15:04:05.000Z07:00"})
 	return log, nil
+}
+
+// boundLog keeps the log from growing for ever where it is a file.
+func (f *serveFlags) boundLog(log *logrus.Logger) error {
+	max, err := parseSize(f.maxLog)
+	if err != nil || max > 0 && max < 64<<10 {
+		return fmt.Errorf("--max-log %q: want a size from 64KiB on, as 8MiB, or 0", f.maxLog)
+	}
+	if file, ok := log.Out.(*os.File); ok {
+		log.SetOutput(logfile.Bound(file, max))
+	}
+	return nil
 }
 
 func (f *serveFlags) serve(ctx context.Context, log *logrus.Logger) (err error) {

@@ -169,7 +169,7 @@ func (s *sandbox) run(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-ec", script)
-	cmd.Dir, cmd.Env, cmd.WaitDelay = s.cwd, s.env, time.Second
+	cmd.Dir, cmd.Env, cmd.WaitDelay = s.cwd, s.env, 30*time.Second // more than a machine stalls
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out bytes.Buffer

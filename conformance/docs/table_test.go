@@ -5,7 +5,7 @@ var setup = map[string]string{
 	"docs/observe.md":  attachC1,
 	"docs/runtimes.md": attachC1,
 	"docs/api.md": `vmnet-shim serve >serve.log 2>&1 &
-		for _ in 1 2 3 4 5 6 7 8 9 10; do vmnet-shim ls >/dev/null 2>&1 && break; sleep 0.2; done`,
+		n=0; until vmnet-shim ls >/dev/null 2>&1; do n=$((n+1)); test $n -lt 150; sleep 0.2; done`,
 	"docs/configure.md": `mkdir net.d; cp ../examples/net.d/20-host.conflist net.d
 		echo '{"cniVersion":"1.1.0","name":"shared","plugins":[{"type":"vmnet","mtu":9,"frame":"dgram"}]}' >net.d/10-shared.conflist`,
 	"docs/dropin.md": `mkdir in; cd in; ln -s ../../bin/vmnet-shim vmnet-shim`,

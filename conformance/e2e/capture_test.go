@@ -49,16 +49,17 @@ func TestCapture(t *testing.T) {
 	for _, c := range []struct {
 		filter, direction string
 		count             int
+		more              bool // may be: a guest asks again when no answer comes in time
 	}{
-		{"icmp.type == 8", "1", pings}, {"icmp.type == 0", "2", pings},
-		{"dhcp.option.dhcp == 1", "1", 1}, {"dhcp.option.dhcp == 5", "2", 1},
+		{"icmp.type == 8", "1", pings, false}, {"icmp.type == 0", "2", pings, false},
+		{"dhcp.option.dhcp == 1", "1", 1, true}, {"dhcp.option.dhcp == 5", "2", 1, true},
 	} {
 		lines := read(c.filter)
 		direction := func(text string) bool {
 			n, err := strconv.ParseUint(text, 0, 32)
 			return err == nil && strconv.FormatUint(n, 10) == c.direction
 		}
-		if len(lines) != c.count {
+		if len(lines) != c.count && (!c.more || len(lines) < c.count) {
 			t.Errorf("%s: %d frames, want %d", c.filter, len(lines), c.count)
 		}
 		for _, l := range lines {

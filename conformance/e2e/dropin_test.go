@@ -278,8 +278,8 @@ func TestSocketVmnetQEMU(t *testing.T) {
 		var console bytes.Buffer
 		cfg.MAC, cfg.Log = net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, name[0]}, &console
 		cfg.Steps = []vm.Step{
-			{Name: "gateway", Command: "ping -c 1 -W 5 192.168.105.1"},
-			{Name: "neighbour", Command: "ping -c 1 -W 5 " + small.Lease().Address.Addr().String()},
+			{Name: "gateway", Command: "ping -c 1 -W 30 192.168.105.1"},
+			{Name: "neighbour", Command: "ping -c 1 -W 30 " + small.Lease().Address.Addr().String()},
 		}
 		g, err := vm.Start(ctx, cfg)
 		if err != nil {

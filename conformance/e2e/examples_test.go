@@ -66,7 +66,7 @@ func runQEMU(t *testing.T, m *e2e.Machine, name string) {
 	cfg := vm.Config{
 		Script: []string{example(t, "qemu/"+name)}, Log: &console,
 		Env:   []string{"VMNET_RUNTIME_DIR=" + m.Dirs.Runtime, "VMNET_STATE_DIR=" + m.Dirs.State},
-		Steps: []vm.Step{{Name: "gateway", Command: "ping -c 1 -W 5 $(ip route | awk '/default/ {print $3}')"}},
+		Steps: []vm.Step{{Name: "gateway", Command: "ping -c 1 -W 30 $(ip route | awk '/default/ {print $3}')"}},
 	}
 	g, err := vm.Start(soon(t), cfg)
 	if err != nil {

@@ -110,7 +110,7 @@ func linux6(t *testing.T, cfg vm.Config, r *types100.Result, address string) {
 	addr, gw := first6(t, r)
 	host := netip.AddrPortFrom(vmnet.LastAddr(addr.Masked()), page6(t))
 	talk6(t, cfg, r, address, []vm.Step{
-		{Name: "gateway", Command: "ping6 -c 1 -W 5 " + gw.String()},
+		{Name: "gateway", Command: "ping6 -c 1 -W 30 " + gw.String()},
 		{Name: "dns", Command: "nslookup -type=aaaa gateway.vm.internal " + gw.String()},
 		{Name: "http", Command: fmt.Sprintf("timeout 30 wget -q -O - http://%s/ | grep -c 'page of the host'", host)},
 	})

@@ -247,7 +247,7 @@ func linuxSurvives(t *testing.T, w *world) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	g, err := vm.Start(ctx, vm.Config{Frame: p.File, MAC: mac, Log: &console, Steps: []vm.Step{
-		{Name: "before", Command: fmt.Sprintf("ping -c 1 -W 5 %s && %s", gw, fetch)},
+		{Name: "before", Command: fmt.Sprintf("ping -c 1 -W 30 %s && %s", gw, fetch)},
 		{Name: "during", Command: fmt.Sprintf("p=0; h=0; for i in $(seq 8); do if ping -c 1 -W 1 %s >/dev/null; then p=$((p+1)); fi; if %s; then h=$((h+1)); fi; sleep 0.3; done; echo pings=$p pages=$h", gw, fetch)},
 		{Name: "address", Command: "ip -4 addr show dev eth0 | grep -q " + addr.String()},
 		{Name: "ping", Command: fmt.Sprintf(again, "ping -c 1 -W 5 "+gw.String())},

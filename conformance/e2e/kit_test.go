@@ -39,22 +39,42 @@ func TestMain(m *testing.M) {
 var kept = []string{"run/shim.lock", "run/keeper.json", "state/lock", "state/leases.db", "state/networks/*.json", "state/shim.log"}
 
 // empty checks that the shim, if it runs, has no attachment, and that no file is
-// left but those that are kept.
+// left but those that are kept. What another process removes may be there a moment
+// longer: the keeper's notify socket goes when the keeper has heard of the shim, the
+// shim's answers do not wait for that.
 func empty(t testing.TB, m *e2e.Machine) {
 	t.Helper()
-	if s, err := m.Client.Status(soon(t)); err == nil && s.Attachments != 0 {
-		t.Errorf("%d attachments are left", s.Attachments)
+	ctx := soon(t)
+	var left []string
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if left = leftovers(ctx, m); len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			break
+		}
+	}
+	for _, l := range left {
+		t.Errorf("%s left", l)
+	}
+}
+
+// leftovers lists attachments and files that should be gone when a test has ended.
+func leftovers(ctx context.Context, m *e2e.Machine) (left []string) {
+	if s, err := m.Client.Status(ctx); err == nil && s.Attachments != 0 {
+		left = append(left, fmt.Sprintf("%d attachments are", s.Attachments))
 	}
 	files, err := m.Files()
 	if err != nil {
-		t.Error(err)
+		left = append(left, fmt.Sprintf("files cannot be listed: %v: what is", err))
 	}
 	for _, f := range files {
 		known := func(pattern string) bool { ok, _ := path.Match(pattern, f); return ok }
 		if f != "run/shim.sock" && !slices.ContainsFunc(kept, known) {
-			t.Errorf("%s is left", f)
+			left = append(left, f+" is")
 		}
 	}
+	return left
 }
 
 func soon(t testing.TB) context.Context {

@@ -234,9 +234,13 @@ func (m *Machine) Stop(ctx context.Context) (pid int, err error) {
 }
 
 // Files returns the paths of all files and sockets below the machine's
-// directory, relative to it; directories are not among them.
+// directory, relative to it; directories are not among them. What goes while they
+// are listed may be there or not.
 func (m *Machine) Files() (paths []string, err error) {
 	err = filepath.WalkDir(m.dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err == nil && !d.IsDir() {
 			paths = append(paths, strings.TrimPrefix(path, m.dir+"/"))
 		}

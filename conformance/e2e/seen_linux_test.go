@@ -31,11 +31,11 @@ func TestSeen(t *testing.T) {
 	if err != nil || len(r.IPs) != 0 {
 		t.Fatalf("lease %+v, %v; result %+v", l, err, r.IPs)
 	}
-	// Whoever looks for the gateway says its own address.
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, _ = g.Ping(ctx, l.Router) // which the test's Mac does not have
 	for deadline := time.Now().Add(time.Minute); ; {
+		// Whoever looks for the gateway says its own address.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, _ = g.Ping(ctx, l.Router) // which the test's Mac does not have
+		cancel()
 		a, err := m.Client.Attachment(t.Context(), m.Network(), "a", e2e.IfName)
 		if err != nil {
 			t.Fatal(err)

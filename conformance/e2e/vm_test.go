@@ -66,8 +66,8 @@ func linux(t *testing.T, w *world, cfg vm.Config, own, other *types100.Result) {
 	cfg.MTU, cfg.Log = own.Interfaces[0].Mtu, &console
 	cfg.Steps = []vm.Step{
 		{Name: "address", Command: "ip -4 addr show dev eth0; ip route; cat /etc/resolv.conf"},
-		{Name: "gateway", Command: "ping -c 1 -W 5 " + gw.String()},
-		{Name: "neighbour", Command: "ping -c 1 -W 5 " + neighbour.Addr().String()},
+		{Name: "gateway", Command: "ping -c 1 -W 30 " + gw.String()},
+		{Name: "neighbour", Command: "ping -c 1 -W 30 " + neighbour.Addr().String()},
 		{Name: "dns", Command: "nslookup -type=a gateway.vm.internal"},
 		{Name: "http", Command: fmt.Sprintf("timeout 30 wget -q -O - http://%s/ | grep -c 'page of the host'", page)},
 	}

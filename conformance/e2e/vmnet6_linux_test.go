@@ -96,7 +96,7 @@ func TestLinux6Framework(t *testing.T) {
 			page4 := netip.AddrPortFrom(netip.MustParseAddr(outsideAddr), page.Port())
 			get := "timeout 30 wget -q -O - http://%s/ | grep -c 'page of the host' | grep 1000"
 			talk6(t, vm.Config{Frame: p.File, Programs: []string{client}}, p.Result, c.address, []vm.Step{
-				{Name: "gateway", Command: "ping6 -c 1 -W 5 " + c.gateway + " && ping -c 1 -W 5 " + macGateway},
+				{Name: "gateway", Command: "ping6 -c 1 -W 30 " + c.gateway + " && ping -c 1 -W 30 " + macGateway},
 				{Name: "names", Command: fmt.Sprintf("nslookup small && nslookup -type=aaaa small.vm.internal | grep %s && nslookup -type=a small.vm.internal | grep %s", neighbour.Addr(), v4.Addr())},
 				{Name: "reverse", Command: fmt.Sprintf("nslookup %s | grep small.vm.internal", neighbour.Addr())},
 				{Name: "http6", Command: fmt.Sprintf(get, page)},

@@ -25,7 +25,7 @@ await "$dir/hold"
 "$0" role_guest <"$dir/in" >"$dir/guest" & guest=$! jobs="$jobs $!"
 exec 3>"$dir/in"
 await "$dir/guest"
-unshare --net sh -c 'echo $$ >"$0/pid"; exec sleep 60' "$dir" 3>&- & jobs="$jobs $!"
+unshare --net sh -c 'echo $$ >"$0/pid"; exec sleep 600' "$dir" 3>&- & jobs="$jobs $!"
 await "$dir/pid"
 pid=$(cat "$dir/pid")
 ip link set lvguest0 netns $pid

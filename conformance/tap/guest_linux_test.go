@@ -48,6 +48,9 @@ func TestGuests(t *testing.T) {
 		await(t, v, "step "+step+" ok")
 	}
 	await(t, v, "done")
+	if err := m.Check(soon(t), "one", g.NetNS); err != nil {
+		t.Error(err)
+	}
 	v.Close()
 	for _, id := range []string{"one", "other"} {
 		if err := m.Del(soon(t), id, "vm://"+id); err != nil {

@@ -2,7 +2,9 @@ package relay_test
 
 import (
 	"errors"
+	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -87,4 +89,40 @@ func TestCallsFromStream(t *testing.T) {
 	if got := m.writes.Load(); got > n/64+2 {
 		t.Errorf("%d calls of the device for %d frames, want at most %d", got, n, n/64+2)
 	}
+}
+
+// A guest that does not read costs no processor time: who writes to it waits, and does
+// not ask without end whether there is room.
+func TestFullQueueSleeps(t *testing.T) {
+	for _, fr := range framings {
+		t.Run(fr.name, func(t *testing.T) {
+			ours, _ := ports(t, fr.typ, fr.open, maxFrame)
+			frames := relay.NewBuffers(64, maxFrame)
+			var err error
+			for err == nil {
+				_, err = ours.WriteBatch(frames)
+			}
+			runtime.LockOSThread() // WriteBatch works in the caller's
+			defer runtime.UnlockOSThread()
+			start, before := time.Now(), threadTime(t)
+			for range 10 {
+				if _, err := ours.WriteBatch(frames); !errors.Is(err, relay.ErrQueueFull) {
+					t.Fatal(err)
+				}
+			}
+			if used := threadTime(t) - before; used > 50*time.Millisecond {
+				t.Errorf("%v of processor time while waiting for %v", used, time.Since(start))
+			}
+		})
+	}
+}
+
+// threadTime returns the processor time that the caller's thread has taken.
+func threadTime(t *testing.T) time.Duration {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &now); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(now.Nano())
 }

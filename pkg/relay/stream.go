@@ -185,7 +185,7 @@ type streamWriter struct {
 func (w *streamWriter) init(s *sock) {
 	w.s = s
 	w.vec.init(BatchLen(s.max))
-	w.wait.closed, w.wait.mayBlock = &s.closed, s.mayBlock
+	w.wait.closed = &s.closed // no mayBlock: what may not fit is not sent (room), so no send would wait
 	w.try = func(fd uintptr) { w.n, w.err = w.send(int(fd)) }
 }
 
@@ -214,13 +214,11 @@ func (w *streamWriter) send(fd int) (done int, err error) {
 		if good == 0 {
 			return done, ErrFrameSize
 		}
-		n, e := w.vec.send(fd, w.frames[done:done+good], off, w.wait.blocking)
+		n, e := w.vec.send(fd, w.frames[done:done+good], off)
 		if e == 0 {
 			done, off = advance(w.frames, done, off+n)
-			if w.wait.progress() || done == len(w.frames) {
-				continue
-			}
-			e = unix.EAGAIN // its time is up
+			w.wait.progress()
+			continue
 		}
 		if err := w.failed(fd, e); err != nil {
 			if off > 0 && err != net.ErrClosed { //nolint:errorlint // failed returns it bare

@@ -29,9 +29,8 @@ func (v *vector) init(batch int) {
 }
 
 // send sends frames from byte off of the first on, its prefix counted, and
-// returns how many bytes were taken. wait has it wait for room as long as the
-// socket does.
-func (v *vector) send(fd int, frames [][]byte, off int, wait bool) (int, syscall.Errno) {
+// returns how many bytes were taken.
+func (v *vector) send(fd int, frames [][]byte, off int) (int, syscall.Errno) {
 	frames = frames[:min(len(frames), len(v.prefixes))]
 	if frames = v.room.fitting(fd, frames, off); len(frames) == 0 {
 		return 0, unix.EAGAIN
@@ -46,13 +45,14 @@ func (v *vector) send(fd int, frames [][]byte, off int, wait bool) (int, syscall
 		v.set(2*i, p)
 		v.set(2*i+1, f)
 	}
-	return v.call(fd, 2*len(frames), wait)
+	return v.call(fd, 2*len(frames))
 }
 
 // sendBytes sends b as it is.
 func (v *vector) sendBytes(fd int, b []byte) (int, syscall.Errno) {
+	v.room.forget()
 	v.set(0, b)
-	return v.call(fd, 1, false)
+	return v.call(fd, 1)
 }
 
 func (v *vector) set(i int, b []byte) {
@@ -60,12 +60,8 @@ func (v *vector) set(i int, b []byte) {
 	v.iovs[i].SetLen(len(b))
 }
 
-func (v *vector) call(fd, n int, wait bool) (int, syscall.Errno) {
-	flags := sendFlags
-	if wait {
-		flags &^= unix.MSG_DONTWAIT
-	}
+func (v *vector) call(fd, n int) (int, syscall.Errno) {
 	v.hdr.Iov = &v.iovs[0]
 	v.hdr.SetIovlen(n)
-	return call(unix.SYS_SENDMSG, fd, &v.hdr, flags)
+	return call(unix.SYS_SENDMSG, fd, &v.hdr, sendFlags)
 }

@@ -28,7 +28,7 @@ const (
 type sendWait struct {
 	limit    time.Duration // for one batch; set before use
 	closed   *atomic.Bool  // ends the wait
-	mayBlock func() bool   // makes the socket block, if it can
+	mayBlock func() bool   // makes the socket block, if it can; nil: it must not
 
 	end      time.Time
 	pause    time.Duration
@@ -70,7 +70,7 @@ func (w *sendWait) wait(fd int, e syscall.Errno) bool {
 		w.blocking = false
 		return false
 	}
-	if e == unix.EAGAIN && (w.blocking || left >= pollSlice && w.mayBlock()) {
+	if e == unix.EAGAIN && (w.blocking || left >= pollSlice && w.mayBlock != nil && w.mayBlock()) {
 		w.blocking = true
 		return true
 	}

@@ -119,6 +119,21 @@ func (d Dirs) Prepare() error {
 	return prepareDir("state directory", d.State, 0o700)
 }
 
+// usable reports what Prepare would refuse of what is there, and makes nothing.
+func (d Dirs) usable() error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	for _, dir := range []struct{ what, path string }{
+		{"runtime directory", d.Runtime}, {"socket directory", d.Sockets()}, {"state directory", d.State},
+	} {
+		if err := checkDir(dir.what, dir.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // prepareDir makes and checks one directory. A directory in a place where
 // others may write, as /tmp, has mode exactly 0700 or 0711.
 func prepareDir(what, dir string, mode fs.FileMode) error {

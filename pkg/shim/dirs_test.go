@@ -99,9 +99,16 @@ func TestPrepare(t *testing.T) {
 			t.Cleanup(func() { os.RemoveAll(d.Runtime) })
 			must(t, os.RemoveAll(d.Runtime))
 			tt.make(t, d)
-			err := d.Prepare()
+			exe, err := os.Executable()
+			must(t, err)
+			could := EnsureConfig{Dirs: d, Spawn: true, Binary: exe}.CanStart() // says the same, and makes nothing
+			_, there := os.Lstat(d.Sockets())
+			err = d.Prepare()
 			if tt.err == "" {
-				must(t, err)
+				must(t, errors.Join(could, err))
+				if tt.name == "nothing there" && there == nil {
+					t.Error("CanStart made directories")
+				}
 				fi, err := os.Stat(d.State)
 				must(t, err)
 				if fi.Mode().Perm() != 0o700 {
@@ -111,6 +118,9 @@ func TestPrepare(t *testing.T) {
 			}
 			if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), tt.err) {
 				t.Fatalf("error %v, want one with %q that is fs.ErrPermission", err, tt.err)
+			}
+			if CodeOf(could) != CodeUnavailable || !strings.Contains(could.Error(), tt.err) {
+				t.Errorf("CanStart: %v, want one with %q that says unavailable", could, tt.err)
 			}
 		})
 	}

@@ -49,7 +49,7 @@ func (cfg EnsureConfig) CanStart() error {
 	if err != nil {
 		return &Error{Code: CodeInvalid, Message: "start shim: " + err.Error(), cause: err}
 	}
-	if err := cfg.Dirs.check(); err != nil {
+	if err := cfg.Dirs.usable(); err != nil {
 		return &Error{Code: CodeUnavailable, Message: "start shim: " + err.Error(), cause: err}
 	}
 	_, err = findBinary(cfg.Binary, os.Getenv)

@@ -17,7 +17,7 @@ type config struct {
 	Name       string
 
 	Spec   shim.NetworkSpec
-	Frames string // shim.FramesDgram or FramesStream
+	Frames string // shim.FramesDgram, FramesStream or FramesTap
 	// VnetHeader has frames of a socket begin with a virtio-net header.
 	VnetHeader bool
 	Guard      shim.Guard
@@ -29,8 +29,9 @@ type config struct {
 	LogLevel logrus.Level
 
 	PrevResult json.RawMessage // nil: none
-	// Valid are the attachments that GC keeps; nil: the key is absent.
-	Valid *[]shim.AttachmentID
+	// Valid lists the attachments that GC keeps, under ValidKey; nil: the key is absent.
+	Valid    json.RawMessage
+	ValidKey string
 
 	wanted wanted // of runtimeConfig and args; CNI_ARGS come later
 }
@@ -71,9 +72,7 @@ func parseConfig(top map[string]json.RawMessage, said string, strict bool) (*con
 	if prev := o.raw("prevResult"); prev != nil && string(prev) != "null" {
 		c.PrevResult = prev
 	}
-	if err := c.parseValid(o); err != nil {
-		return nil, err
-	}
+	c.takeValid(o)
 	c.parseLog(o)
 	o.fail(c.parseIPAM(openObject("ipam", o.raw("ipam"))))
 	if !strict {
@@ -234,19 +233,12 @@ func (c *config) parseIPMasq(o *object) error {
 	return badValue("ipMasq", masq, "true, or mode host: mode shared always translates addresses")
 }
 
-// parseValid reads the list of GC. libcni sends it under two keys: the one of
-// the specification's text, and the one it had when 1.1.0 was released.
-func (c *config) parseValid(o *object) error {
+// takeValid takes the list of GC. libcni sends it under two keys: the one of the
+// specification's text, and the one it had when 1.1.0 was released.
+func (c *config) takeValid(o *object) {
 	for _, key := range []string{"cni.dev/valid-attachments", "cni.dev/attachments"} {
-		raw := o.raw(key)
-		if raw == nil || c.Valid != nil {
-			continue
+		if raw := o.raw(key); raw != nil && c.Valid == nil {
+			c.Valid, c.ValidKey = raw, key
 		}
-		list := []shim.AttachmentID{}
-		if err := json.Unmarshal(raw, &list); err != nil {
-			return badValue(key, raw, `a list of {"containerID": …, "ifname": …}`)
-		}
-		c.Valid = &list
 	}
-	return nil
 }

@@ -103,11 +103,15 @@ func (d *delegate) once(ctx context.Context, command string) ([]byte, error) {
 	return nil, errorf(codeInternal, "%s: %s: %w", d.what, command, err)
 }
 
-// failure is the error that the delegate printed. Code and message are its own.
+// failure is the error that the delegate printed. Code and message are its own, as
+// far as it has them.
 func (d *delegate) failure(command string, exit *exec.ExitError, stdout []byte) error {
 	var e cniError
 	if err := json.Unmarshal(stdout, &e); err != nil || e.Msg == "" && e.Code == 0 {
 		return errorf(codeInternal, "%s: %s: %s, and no error on stdout: %s", d.what, command, exit, show(string(stdout)))
+	}
+	if e.Code == 0 { // no error's: the specification begins with 1
+		e.Code = codeInternal
 	}
 	return &cniError{Code: e.Code, Msg: fmt.Sprintf("%s: %s", d.what, e.Msg), Details: e.Details}
 }

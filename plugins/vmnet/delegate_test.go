@@ -160,6 +160,7 @@ func TestDelegateFails(t *testing.T) {
 	}{
 		{name: "error", verbs: map[string]string{"ADD": prints(`{"cniVersion":"1.1.0","code":11,"msg":"pool is busy","details":"d"}`) + "\nexit 1"}, code: 11, want: "pool is busy"},
 		{name: "own code", verbs: map[string]string{"ADD": prints(`{"code":123,"msg":"no luck"}`) + "\nexit 7"}, code: 123, want: "ipam script: no luck"},
+		{name: "code 0", verbs: map[string]string{"ADD": prints(`{"code":0,"msg":"no luck"}`) + "\nexit 1"}, code: 999, want: "ipam script: no luck"},
 		{name: "no document", verbs: map[string]string{"ADD": "echo oops; exit 3"}, code: 999, want: "exit status 3"},
 		{name: "killed by itself", verbs: map[string]string{"ADD": "kill -9 $$"}, code: 999, want: "killed"},
 		{name: "garbage", verbs: map[string]string{"ADD": "echo hello"}, code: 6, want: "hello"},

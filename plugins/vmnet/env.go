@@ -8,8 +8,8 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
-// An env is what the CNI_ variables say. CNI_PATH is not in it: nothing is
-// delegated yet.
+// An env is what the CNI_ variables say. CNI_PATH is not in it: only those who look for
+// a delegate need it.
 type env struct {
 	Command     string
 	ContainerID string

@@ -131,6 +131,9 @@ func (f *fakeShim) put(r *http.Request) any {
 	if req.MAC != "" {
 		a.MAC = req.MAC
 	}
+	if req.Frames == shim.FramesTap { // has no sockets
+		a.SocketPath, a.DgramSocketPath = "", ""
+	}
 	f.atts[k], f.reqs[k] = a, req
 	return a
 }

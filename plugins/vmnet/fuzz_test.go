@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
 // FuzzConfig: whatever stands on stdin and in CNI_ARGS, the parser answers with
@@ -25,6 +26,9 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte(conf(f, "/s", runtimeConfig(`{"portMappings":[{"HostPort":8080,"ContainerPort":80,"Protocol":"UDP","HostIP":"127.0.0.1"}],
 		"bandwidth":{"IngressRate":1,"EgressBurst":4294967295},"aliases":{"shared":["a"]}}`))), "")
 	f.Add([]byte(conf(f, "/s", map[string]any{"ipam": raw(`{"stickyKey":"a","quarantine":"1h","whenFull":"refuse"}`)})), "K8S_POD_NAMESPACE=n;K8S_POD_NAME=p")
+	f.Add([]byte(conf(f, "/s", map[string]any{"driver": "tap", "frames": "tap", "mode": "bridged", "uplink": "en0"})), "")
+	f.Add([]byte(conf(f, "/s", map[string]any{"subnet6": "fd5e::/64", "ipv6": "slaac", "frames": "stream", "offload": true, "vnetHeader": true})), "")
+	f.Add([]byte(conf(f, "/s", runtimeConfig(`{"ipRanges":[[{"subnet":"10.0.0.0/24","rangeStart":"10.0.0.9"}],[{"Subnet":"fd5e::/64","Gateway":"fd5e::1"}]]}`))), "")
 	f.Add([]byte(conf(f, "/s", map[string]any{"args": raw(`{"cni":{"labels":[{"key":"vmnet.sticky-key","value":"x"},{"key":5}],"K8S_POD_NAME":1}}`)})), "")
 	f.Fuzz(func(t *testing.T, stdin []byte, args string) {
 		c, err := parseAll(stdin, args)
@@ -43,8 +47,15 @@ func FuzzConfig(f *testing.F) {
 		if shim.CheckNetwork(c.Name) != nil || c.Spec.Name != c.Name || c.Shim.Timeout <= 0 || c.Shim.Timeout > maxTimeout {
 			t.Fatalf("accepted %+v", c)
 		}
-		if c.Spec.Subnet6.IsValid() || c.Frames == shim.FramesTap || c.Spec.Driver == shim.DriverTap {
-			t.Fatalf("accepted what is not built: %+v", c)
+		s := c.Spec
+		if s.Subnet.IsValid() && wantSubnet(s.Subnet) != "" || s.Subnet6.IsValid() && wantSubnet6(s.Subnet6) != "" ||
+			c.Frames == shim.FramesTap && s.Driver != shim.DriverTap || s.Mode == vmnet.Bridged && (s.Uplink == "" || s.Subnet.IsValid()) {
+			t.Fatalf("accepted what cannot be: %+v", c)
+		}
+		for _, r := range c.wanted.Ranges {
+			if r.Last.Less(r.First) || !s.Subnet.Contains(r.First) && !s.Subnet6.Contains(r.First) || !s.Subnet.Contains(r.Last) && !s.Subnet6.Contains(r.Last) {
+				t.Fatalf("accepted the range %+v of %s and %s", r, s.Subnet, s.Subnet6)
+			}
 		}
 		if _, err := json.Marshal(c.Spec); err != nil {
 			t.Fatalf("request: %v", err)
@@ -71,6 +82,11 @@ func parseAll(stdin []byte, args string) (*config, error) {
 	}
 	if _, err := prevResult(c); err != nil {
 		return nil, err
+	}
+	if c.Valid != nil {
+		if _, err := parseValid(c.ValidKey, c.Valid); err != nil { // as GC does
+			return nil, err
+		}
 	}
 	want := c.wanted
 	if err := want.parseArgs(strings.ToValidUTF8(args, "")); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -33,9 +34,9 @@ func parseIPRanges(rc *object) (sets [][]ipRange) {
 			o := openObject(path, raw)
 			o.fold = true
 			r.Subnet = takeText(o, "subnet", netip.ParsePrefix, `a subnet, as "192.168.127.0/24"`)
-			r.Start = takeText(o, "rangeStart", netip.ParseAddr, `an address, as "192.168.127.64"`)
-			r.End = takeText(o, "rangeEnd", netip.ParseAddr, `an address, as "192.168.127.95"`)
-			r.GW = takeText(o, "gateway", netip.ParseAddr, `an address, as "192.168.127.1"`)
+			r.Start = takeText(o, "rangeStart", parseAddr, `an address, as "192.168.127.64"`)
+			r.End = takeText(o, "rangeEnd", parseAddr, `an address, as "192.168.127.95"`)
+			r.GW = takeText(o, "gateway", parseAddr, `an address, as "192.168.127.1"`)
 			rc.fail(o.end())
 			set = append(set, r)
 		}
@@ -58,6 +59,15 @@ func takeText[T any](o *object, key string, parse func(string) (T, error), want 
 		o.fail(badValue(o.path+key, text, "%s", want))
 	}
 	return v
+}
+
+// parseAddr is netip.ParseAddr for addresses of a network, which have no zone.
+func parseAddr(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text)
+	if err == nil && a.Zone() != "" {
+		err = errors.New("a zone")
+	}
+	return a, err
 }
 
 // checkRanges fits the wanted ranges into the network. They name its subnet, and

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -48,7 +49,8 @@ func (l *verbLog) open(conf *config, e env) error {
 		l.toSystem(w)
 		return nil
 	}
-	f, err := os.OpenFile(conf.LogFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	// Non-blocking: a FIFO without a reader is an error, and no reason to wait.
+	f, err := os.OpenFile(conf.LogFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640)
 	if err != nil {
 		return badValue("logFile", conf.LogFile, "a file that can be written: %v", err)
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -52,5 +54,23 @@ func TestSyslog(t *testing.T) {
 	l.logger.Debug("d")
 	if got := fmt.Sprint(len(f.lines), strings.HasPrefix(f.lines[0], "warning "), strings.HasPrefix(f.lines[1], "debug ")); got != "2 true true" {
 		t.Errorf("levels: %v", f.lines)
+	}
+}
+
+// A FIFO that nobody reads is refused, and DEL, which needs no log, goes on: neither
+// waits for a reader.
+func TestLogFIFO(t *testing.T) {
+	emptyDirs(t)
+	fake := newFakeShim(t)
+	fifo := filepath.Join(t.TempDir(), "log")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := conf(t, fake.path, map[string]any{"logFile": fifo})
+	if got := runVerb(t, "ADD", nil, strings.NewReader(c)); got.code == 0 || !strings.Contains(got.stdout, "want a file that can be written") {
+		t.Errorf("ADD: %+v", got)
+	}
+	if got := runVerb(t, "DEL", nil, strings.NewReader(c)); got.code != 0 {
+		t.Errorf("DEL: %+v", got)
 	}
 }

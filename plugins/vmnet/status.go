@@ -27,7 +27,7 @@ func status(c *call) (output, error) {
 
 // statusPatience is how long STATUS waits for the shim, whatever shim.timeout
 // says: runtimes ask every few seconds.
-const statusPatience = 2 * time.Second
+const statusPatience = 5 * time.Second
 
 func (c *call) shimStatus() error {
 	client, err := c.ensure(false)

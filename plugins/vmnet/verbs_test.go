@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -266,6 +267,7 @@ func TestDelForgives(t *testing.T) {
 		"bad mode":           {"mode": 7},
 		"bad log":            {"logFile": "/nonexistent/x", "logLevel": "loud"},
 		"unbuilt capability": {"runtimeConfig": raw(`{"portMappings":[{"hostPort":1}]}`)},
+		"bad list of GC":     {"cni.dev/valid-attachments": 7},
 		"bad ipam":           {"ipam": raw(`{"type":"a/b"}`)}, // nothing was ever delegated to that
 	} {
 		for _, netns := range []string{"vm://vm1", "-", "", "/dev/null", "/proc/self/ns/net"} {
@@ -391,6 +393,24 @@ func TestCheck(t *testing.T) {
 		if fake.count() != 1 {
 			t.Error("CHECK changed something")
 		}
+	}
+}
+
+// A machine that has the tap itself has no socket, and CHECK passes; a container,
+// whose result leaves the socket out, must have its namespace.
+func TestCheckWithoutSocket(t *testing.T) {
+	emptyDirs(t)
+	fake := newFakeShim(t)
+	tap := map[string]any{"driver": "tap", "frames": "tap"}
+	out := succeeds(t, "ADD", nil, conf(t, fake.path, tap))
+	tap["prevResult"] = raw(out)
+	succeeds(t, "CHECK", nil, conf(t, fake.path, tap))
+	box := map[string]string{"CNI_CONTAINERID": "box"}
+	out = succeeds(t, "ADD", box, conf(t, fake.path, nil))
+	out = strings.Replace(out, fmt.Sprintf(`"socketPath": %q`, fake.path), `"pciID": ""`, 1)
+	got := runVerb(t, "CHECK", box, strings.NewReader(conf(t, fake.path, map[string]any{"prevResult": raw(out)})))
+	if got.code == 0 || !strings.Contains(got.stdout, `"code":104`) || !strings.Contains(got.stdout, "is no network namespace any more") {
+		t.Errorf("CHECK of a container without its namespace: %+v", got)
 	}
 }
 

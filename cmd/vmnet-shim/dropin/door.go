@@ -3,6 +3,7 @@ package dropin
 import (
 	"context"
 	"errors"
+	"hash/fnv"
 	"net"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ type door struct {
 	shim *shim.Client
 	req  shim.AttachRequest
 	log  *logrus.Logger
+
+	turns [64]sync.Mutex // of one guest, one thing is done at a time; taken before mu
 
 	slots  chan struct{}        // one for each connection
 	lonely map[string]time.Time // attachments of an earlier door, since when without a peer; of tend alone
@@ -104,18 +107,32 @@ func (d *door) welcome(ctx context.Context, c *net.UnixConn) {
 	}
 }
 
+// turn returns what whoever attaches or deletes a container holds meanwhile: a guest
+// that comes again at once is not taken for the one that has gone. Few containers
+// share one.
+func (d *door) turn(id string) *sync.Mutex {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id)) // never fails
+	return &d.turns[h.Sum32()%uint32(len(d.turns))]
+}
+
 // attach makes the attachment of the guest with this MAC, and hands its connection
 // over. An older connection of the same guest ends.
 func (d *door) attach(ctx context.Context, c *net.UnixConn, mac net.HardwareAddr) error {
 	req := d.req
 	req.MAC = mac.String()
 	id := containerID(mac)
+	turn := d.turn(id)
+	turn.Lock()
+	defer turn.Unlock()
 	a, err := attachAgain(ctx, d.shim, req, id)
-	if err != nil {
+	if err == nil {
+		err = give(ctx, d.shim, a, c)
+	} else if ctx.Err() == nil {
 		return err
 	}
-	if err := give(ctx, d.shim, a, c); err != nil {
-		return errors.Join(err, d.shim.Detach(ctx, a.Network, a.ContainerID, a.IfName))
+	if err != nil { // also when ctx has ended and nobody knows how far the shim came
+		return errors.Join(err, detach(ctx, d.shim, shim.Attachment{Network: req.Network.Name, ContainerID: id, IfName: ifname}))
 	}
 	d.mu.Lock()
 	old := d.guests[id]

@@ -20,6 +20,12 @@ func inheritGuest(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "frames"), nil
 }
 
+// hasPeer reports whether a socket is one of a pair, or connected.
+func hasPeer(fd int) bool {
+	_, err := unix.Getpeername(fd)
+	return err == nil
+}
+
 // bindGuest makes the datagram socket to which guests send. The user on whose
 // behalf sudo runs this process may send too.
 func bindGuest(path string) (*os.File, error) {

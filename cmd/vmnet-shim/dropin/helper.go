@@ -150,7 +150,7 @@ func newHelper(cfg Config) *cobra.Command {
 		Short: "Drop-in: one interface for a guest, as vmnet-helper does",
 		Long: `Make an interface for the guest at the other end of FD, a datagram socket, or for
 the guest that sends to PATH, and print what it is as a line of JSON. SIGTERM and
-SIGINT end it and take the interface away.
+SIGINT end it and take the interface away, as does the guest's end with FD.
 
 Unlike the real one, it takes a new guest on PATH when the one before has gone.`,
 		Args: cobra.NoArgs,
@@ -169,11 +169,12 @@ Unlike the real one, it takes a new guest on PATH when the one before has gone.`
 				return err
 			}
 			h := &helper{
-				flags: &f, req: req, id: id, single: byFD, log: newLog(cmd.ErrOrStderr(), f.verbose), stderr: cmd.ErrOrStderr(),
+				flags: &f, req: req, id: id, log: newLog(cmd.ErrOrStderr(), f.verbose), stderr: cmd.ErrOrStderr(),
 				must: cmd.Flags().Changed("dhcp"),
 			}
 			if byFD {
 				h.socket, err = inheritGuest(fd)
+				h.single = err == nil && hasPeer(fd)
 			} else {
 				h.socket, err = bindGuest(socket)
 			}

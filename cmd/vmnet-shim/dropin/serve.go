@@ -28,6 +28,7 @@ type helper struct {
 	must   bool     // the DHCP server was asked for by name
 	single bool     // socket has one guest at its other end, and no name
 	has    bool     // the shim has socket
+	lost   *uint64  // frames of the guest when the shim found it gone; nil: it did not
 	pid    int      // of the shim that was asked last
 	log    *logrus.Logger
 	stderr io.Writer
@@ -78,7 +79,10 @@ func (h *helper) loop(ctx context.Context, c *shim.Client, a shim.Attachment) er
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			h.check(ctx, c, a)
+			if h.check(ctx, c, a) {
+				h.log.WithFields(logrus.Fields{"network": a.Network, "containerID": a.ContainerID, "ifname": a.IfName}).Info("guest has gone")
+				return nil
+			}
 		case <-stats:
 			h.printStats(ctx, c, a)
 		}
@@ -97,20 +101,38 @@ func (h *helper) give(ctx context.Context, c *shim.Client, a shim.Attachment) {
 	}
 }
 
-// check finds out whether the shim still has the guest.
-func (h *helper) check(ctx context.Context, c *shim.Client, a shim.Attachment) {
+// check finds out whether the shim still has the guest. over says that the guest of
+// a descriptor has gone, which no other can follow: the real program ends then, too.
+func (h *helper) check(ctx context.Context, c *shim.Client, a shim.Attachment) (over bool) {
 	now, err := c.Attachment(ctx, a.Network, a.ContainerID, a.IfName)
-	if shim.CodeOf(err) == shim.CodeNotFound {
-		_, err = c.Attach(ctx, a.Network, a.ContainerID, a.IfName, h.req)
+	anew := shim.CodeOf(err) == shim.CodeNotFound
+	if anew {
+		now, err = c.Attach(ctx, a.Network, a.ContainerID, a.IfName, h.req)
 	}
-	if status, serr := c.Status(ctx); serr == nil && status.PID != h.pid {
-		h.has, h.pid = false, status.PID
-	} else if err == nil && !now.Peer.Connected && h.single {
-		h.has = false // it does no harm when the guest has gone
+	status, serr := c.Status(ctx)
+	switch {
+	case serr == nil && status.PID != h.pid:
+		h.has, h.pid, h.lost = false, status.PID, nil
+	case err != nil:
+	case anew:
+		h.has, h.lost = false, nil
+	case h.single && !now.Peer.Connected:
+		over = h.gone(now.Counters.FromGuest.Frames)
 	}
 	if err != nil && ctx.Err() == nil {
 		h.log.WithError(err).Warn("shim not reached")
 	}
+	return over
+}
+
+// gone notes that the shim finds nobody at the other end of the descriptor. That is
+// so when it finds nobody a second time, and the guest has not sent a frame since.
+func (h *helper) gone(frames uint64) bool {
+	if h.lost != nil && *h.lost == frames {
+		return true
+	}
+	h.has, h.lost = false, &frames
+	return false
 }
 
 // detach deletes the attachment, also when ctx has ended.

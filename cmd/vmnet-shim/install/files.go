@@ -209,6 +209,7 @@ func (in *installer) put(f file) error {
 		return nil
 	}
 	in.changed = true
+	in.jobChanged = in.jobChanged || f.path == in.plist()
 	if f.link != "" {
 		in.say("link %s to %s", at, f.link)
 	} else {

@@ -121,8 +121,9 @@ func (c Config) live() bool {
 // An installer is one run.
 type installer struct {
 	Config
-	rec     *record
-	changed bool
+	rec        *record
+	changed    bool
+	jobChanged bool // launchd's job is another one than before
 }
 
 // Install puts everything into place. When it returns an error, a further run goes

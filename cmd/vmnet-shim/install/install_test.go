@@ -200,8 +200,8 @@ func TestCommands(t *testing.T) {
 		mac  int
 		want string
 	}{
-		{"linux", 0, "systemctl daemon-reload,systemctl enable --now vmnet-shim.socket,systemctl disable --now vmnet-shim.socket vmnet-shim.service,systemctl daemon-reload"},
-		{"darwin", 15, "launchctl bootout system/LABEL,launchctl bootstrap system PLIST,launchctl bootout system/LABEL"},
+		{"linux", 0, "systemctl daemon-reload,systemctl enable --now vmnet-shim.socket,systemctl try-reload-or-restart vmnet-shim.service"},
+		{"darwin", 15, "launchctl bootstrap system /Library/LaunchDaemons/LABEL.plist"},
 		{"darwin", 26, ""},
 	} {
 		var out strings.Builder
@@ -223,7 +223,7 @@ func TestCommands(t *testing.T) {
 		if len(ran) > 0 {
 			t.Errorf("%s: a dry run ran %v", tt.os, ran)
 		}
-		for _, c := range strings.Split(tt.want, ",")[:1] {
+		for c := range strings.SplitSeq(tt.want, ",") {
 			if c = strings.ReplaceAll(c, "LABEL", install.Label); !strings.Contains(out.String(), c) {
 				t.Errorf("%s %d: no %q in\n%s", tt.os, tt.mac, c, &out)
 			}

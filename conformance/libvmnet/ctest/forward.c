@@ -100,7 +100,7 @@ ROLE(role_hold) {
 static int dial(int type, uint16_t port) {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	int fd = socket(AF_INET, type, 0);
-	struct timeval patience = {5, 0};
+	struct timeval patience = {60, 0};
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
 	CHECK(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
 	return fd;

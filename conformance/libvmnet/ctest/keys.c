@@ -41,7 +41,7 @@ TEST(late_and_hanging_handlers) {
 	EQUAL(status, VMNET_SUCCESS);
 	CHECK(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 20000000)) != 0);
 	libvmnet_test_reset(); // lets go what hangs
-	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 10000000000)), 0);
+	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 30000000000)), 0);
 	dispatch_release(called);
 	control("late.stop", 30);
 	stop(&s);

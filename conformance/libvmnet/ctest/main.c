@@ -18,7 +18,7 @@ static void nap(void) {
 }
 
 void eventually(const char *counter, int64_t want) {
-	for (int i = 0; i < 10000; i++) {
+	for (int i = 0; i < 30000; i++) {
 		if (libvmnet_test_get(counter) == want)
 			return;
 		nap();
@@ -47,7 +47,7 @@ static struct started start_by(starter begin) {
 		s.param = param == NULL ? NULL : xpc_retain(param);
 		dispatch_semaphore_signal(called);
 	});
-	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 10000000000)), 0);
+	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 30000000000)), 0);
 	dispatch_release(called);
 	s.ref = ref;
 	return s;
@@ -91,7 +91,7 @@ void stop(struct started *s) {
 		result = status;
 		dispatch_semaphore_signal(called);
 	}), VMNET_SUCCESS);
-	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 10000000000)), 0);
+	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 30000000000)), 0);
 	dispatch_release(called);
 	EQUAL(result, VMNET_SUCCESS);
 	done(s);
@@ -128,13 +128,13 @@ size_t read_one(interface_ref ref, void *bytes, size_t capacity) {
 }
 
 size_t await_one(interface_ref ref, void *bytes, size_t capacity) {
-	for (int i = 0; i < 10000; i++) {
+	for (int i = 0; i < 30000; i++) {
 		size_t n = read_one(ref, bytes, capacity);
 		if (n > 0)
 			return n;
 		nap();
 	}
-	FAIL("no frame in ten seconds");
+	FAIL("no frame in half a minute");
 }
 
 int main(int argc, char **argv) {

@@ -161,7 +161,7 @@ TEST(network_rules_listed) {
 		CHECK(protocol == 6 && external == 8080 && internal == 80 && to.s_addr == guest.s_addr);
 		dispatch_semaphore_signal(called);
 	});
-	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 10000000000)), 0);
+	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 30000000000)), 0);
 	dispatch_release(called);
 	stop(&s);
 	CFRelease(n);
@@ -214,6 +214,14 @@ TEST(network_faults) {
 	});
 	CHECK(dispatch_semaphore_wait(made, dispatch_time(DISPATCH_TIME_NOW, 20000000)) != 0);
 	control("hang.network.create", 0);
+	EQUAL(dispatch_semaphore_wait(made, DISPATCH_TIME_FOREVER), 0);
+	control("hang.network.release", 2);
+	dispatch_async(queue, ^{
+		CFRelease(create(config(VMNET_SHARED_MODE), VMNET_SUCCESS));
+		dispatch_semaphore_signal(made);
+	});
+	CHECK(dispatch_semaphore_wait(made, dispatch_time(DISPATCH_TIME_NOW, 20000000)) != 0);
+	control("hang.network.release", 0);
 	EQUAL(dispatch_semaphore_wait(made, DISPATCH_TIME_FOREVER), 0);
 	dispatch_release(made);
 }

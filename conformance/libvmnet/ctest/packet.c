@@ -328,7 +328,7 @@ TEST(event_level) {
 	listen_on(&s, true);
 	inject(&s, 10);
 	uint8_t bytes[1514];
-	for (int i = 0; i < 10000 && atomic_load(&events) < 10; i++)
+	for (int i = 0; i < 30000 && atomic_load(&events) < 10; i++)
 		usleep(1000);
 	barrier();
 	CHECK(atomic_load(&events) >= 10); // one frame each time, until none is left
@@ -390,7 +390,7 @@ TEST(event_source_never_ends) {
 	struct started s = start(VMNET_SHARED_MODE);
 	control("traffic", 2);
 	listen_on(&s, true);
-	for (int i = 0; i < 10000 && atomic_load(&events) < 100; i++)
+	for (int i = 0; i < 30000 && atomic_load(&events) < 100; i++)
 		usleep(1000);
 	CHECK(atomic_load(&events) >= 100);
 	stop(&s);
@@ -405,7 +405,7 @@ TEST(event_queue_retained) {
 	}), VMNET_SUCCESS);
 	dispatch_release(own); // the interface holds it
 	inject(&s, 1);
-	for (int i = 0; i < 10000 && atomic_load(&events) < 1; i++)
+	for (int i = 0; i < 30000 && atomic_load(&events) < 1; i++)
 		usleep(1000);
 	EQUAL(atomic_load(&events), 1);
 	stop(&s);

@@ -159,7 +159,7 @@ static void put16(uint8_t *at, uint16_t value) {
 // exchange sends a frame again and again, as guests do, until an answer of the
 // ethertype 0x08xx comes, and for IPv4 of the protocol.
 static void exchange(interface_ref ref, const uint8_t *out, size_t length, uint8_t *in, uint8_t type, uint8_t protocol) {
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 15000; i++) {
 		if (i % 100 == 0)
 			EQUAL(write_one(ref, out, length), VMNET_SUCCESS);
 		while (read_one(ref, in, 65550) > 0)
@@ -167,7 +167,7 @@ static void exchange(interface_ref ref, const uint8_t *out, size_t length, uint8
 				return;
 		usleep(2000);
 	}
-	FAIL("no answer of type 0x08%02x, protocol %u in ten seconds", type, protocol);
+	FAIL("no answer of type 0x08%02x, protocol %u in half a minute", type, protocol);
 }
 
 // role_tap is a guest of the kernel at the other end of a tap: ARP, ping, and a

@@ -6,7 +6,7 @@ static vmnet_return_t result;
 // settle waits for the handler of a call that returned status.
 static vmnet_return_t settle(vmnet_return_t status) {
 	EQUAL(status, VMNET_SUCCESS);
-	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 10000000000)), 0);
+	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 30000000000)), 0);
 	return result;
 }
 
@@ -23,7 +23,7 @@ static size_t count(interface_ref ref, uint8_t family) {
 		n = rules == NULL ? 0 : xpc_array_get_count(rules);
 		dispatch_semaphore_signal(called);
 	});
-	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 10000000000)), 0);
+	EQUAL(dispatch_semaphore_wait(called, dispatch_time(DISPATCH_TIME_NOW, 30000000000)), 0);
 	return n;
 }
 

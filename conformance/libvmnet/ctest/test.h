@@ -58,7 +58,7 @@ extern const char *argument; // of a role
 			FAIL("%s: got %s, want %s", #got, got_ == NULL ? "NULL" : got_, want_);                                                                  \
 	} while (0)
 
-// eventually waits until a counter has a value, at most ten seconds.
+// eventually waits until a counter has a value, at most half a minute.
 void eventually(const char *counter, int64_t want);
 void control(const char *name, int64_t value);
 
@@ -79,7 +79,7 @@ void done(const struct started *s); // releases param only
 vmnet_return_t write_one(interface_ref ref, const void *bytes, size_t length);
 // read_one gives the frame's length, 0 when none waits.
 size_t read_one(interface_ref ref, void *bytes, size_t capacity);
-// await_one polls read_one for at most ten seconds.
+// await_one polls read_one for at most half a minute.
 size_t await_one(interface_ref ref, void *bytes, size_t capacity);
 // frame makes a frame from station to station, 255 = to all.
 void frame(uint8_t *bytes, size_t length, uint8_t to, uint8_t from);

@@ -10,7 +10,8 @@
 // LIBVMNET_BRIDGES (names that bridged mode accepts, "en0,en1").
 //
 // Faults. OP is start, stop, read, write, event, rule, network.create,
-// network.open or network.serialize.
+// network.open, network.serialize or network.release (the last CFRelease of a
+// network, which can only be told to block).
 //   fail.OP          status that calls of OP end with; 0 = none
 //   count.fail.OP    how many calls; -1 = all (default)
 //   hang.OP          1: the handler is not called until this is 0 again;

@@ -335,6 +335,7 @@ void dispatch_sync_f(dispatch_queue_t queue, void *context, dispatch_function_t 
 		lv_die("dispatch_sync_f: work is NULL");
 	if (queue->concurrent) {
 		run(queue, work, context);
+		lv_object_check("dispatch_sync_f", queue, true);
 		return;
 	}
 	for (struct turn *t = turns; t != NULL; t = t->outer)
@@ -362,6 +363,8 @@ void dispatch_sync_f(dispatch_queue_t queue, void *context, dispatch_function_t 
 		pthread_cond_destroy(&waiter.granted);
 	}
 	run(queue, work, context);
+	// libdispatch takes no reference for a wait: it borrows the caller's.
+	lv_object_check("dispatch_sync_f", queue, true);
 	finish(queue);
 }
 

@@ -16,7 +16,7 @@
 
 #define MAX_CONNECTIONS 256
 #define MAX_CLIENTS 64 // of a UDP rule; the one that was silent longest makes room
-#define CONNECT_MS 5000
+#define CONNECT_MS 30000
 
 struct lv_forward {
 	atomic_int refs, connections;

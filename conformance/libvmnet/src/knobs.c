@@ -16,6 +16,7 @@ struct lv_knobs lv_knob;
 static const char *const op_names[LV_OPS] = {
 	[LV_START] = "start", [LV_STOP] = "stop", [LV_READ] = "read", [LV_WRITE] = "write", [LV_EVENT] = "event", [LV_RULE] = "rule",
 	[LV_NETWORK_CREATE] = "network.create", [LV_NETWORK_OPEN] = "network.open", [LV_NETWORK_SERIALIZE] = "network.serialize",
+	[LV_NETWORK_RELEASE] = "network.release",
 };
 
 struct entry {

@@ -70,6 +70,7 @@ void CFRelease(const void *object) {
 		return;
 	size_t size = sizeof(struct vmnet_network_configuration);
 	if (h->magic == NETWORK_MAGIC) {
+		lv_fault_block(LV_NETWORK_RELEASE);
 		struct lv_request request = {.magic = LV_MAGIC, .op = LV_OP_NETWORK_RELEASE, .handle = ((struct vmnet_network *)h)->id};
 		struct lv_answer answer;
 		lv_call(&request, &answer);

@@ -3,6 +3,7 @@ package keeper
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -56,9 +57,27 @@ func (k *keeper) start() (*child, error) {
 	return c, nil
 }
 
-// spawn starts the program with the listener, the life socket and all that is
-// kept, from descriptor 3 on.
+// spawn prepares a thread for the shim and starts it from there.
 func (k *keeper) spawn(life int) (pid int, err error) {
+	if k.cfg.Prepare == nil {
+		return k.fork(life, nil)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with this goroutine
+		var env []string
+		if env, err = k.cfg.Prepare(); err == nil {
+			pid, err = k.fork(life, env)
+		}
+	}()
+	<-done
+	return pid, err
+}
+
+// fork starts the program from this thread with the listener, the life socket and
+// all that is kept, from descriptor 3 on, and with env beside its own variables.
+func (k *keeper) fork(life int, env []string) (pid int, err error) {
 	raw, err := k.cfg.Listener.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -69,16 +88,15 @@ func (k *keeper) spawn(life int) (pid int, err error) {
 	for _, kept := range k.store.all {
 		names = append(names, kept.name)
 	}
+	env = append(Environ(os.Environ()), env...)
+	env = append(env, fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"),
+		fmt.Sprintf("LISTEN_PPID=%d", os.Getpid()), "NOTIFY_SOCKET="+k.ear.path)
 	cerr := raw.Control(func(listener uintptr) {
 		files := []uintptr{0, 1, 2, listener, uintptr(life)}
 		for _, fd := range k.store.fds() {
 			files = append(files, uintptr(fd))
 		}
-		pid, err = syscall.ForkExec(k.cfg.Program, append([]string{k.cfg.Program}, k.cfg.Args...), &syscall.ProcAttr{
-			Dir: "/", Files: files, Env: append(Environ(os.Environ()),
-				fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"),
-				fmt.Sprintf("LISTEN_PPID=%d", os.Getpid()), "NOTIFY_SOCKET="+k.ear.path),
-		})
+		pid, err = syscall.ForkExec(k.cfg.Program, append([]string{k.cfg.Program}, k.cfg.Args...), &syscall.ProcAttr{Dir: "/", Files: files, Env: env})
 	})
 	if cerr != nil {
 		return 0, cerr

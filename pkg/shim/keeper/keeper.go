@@ -40,6 +40,11 @@ type Config struct {
 	// Adopt is the keeper's end of the pair of sockets of a shim that runs
 	// already; the keeper owns it. Nil: it starts one.
 	Adopt *os.File
+	// Prepare runs before every start, on a thread of its own from which the shim is
+	// started then and which ends: what the thread gives up (capabilities, as of
+	// Linux) the shim does not have. It returns variables for the shim's environment.
+	// Nil: nothing.
+	Prepare func() (env []string, err error)
 	// MaxFiles bounds the store, as does the limit of open descriptors. Zero:
 	// DefaultMaxFiles.
 	MaxFiles int

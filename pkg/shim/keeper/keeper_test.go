@@ -66,6 +66,10 @@ func playShim(role string) int {
 					err = fmt.Errorf("there: %v", left)
 				}
 			}
+		case "started":
+			if got := os.Getenv("KEEPER_TEST_START"); got != arg {
+				err = fmt.Errorf("got %q", got)
+			}
 		case "stranger":
 			err = stranger(dir, in.Notify)
 		case "flood":
@@ -166,6 +170,27 @@ func TestRun(t *testing.T) {
 }
 
 // TestTooManyFiles stores more than there is room for.
+// Every shim is prepared for, and starts with what that says; what cannot be
+// prepared is not started.
+func TestPrepare(t *testing.T) {
+	starts := 0
+	prepare := func(c *keeper.Config) {
+		c.Prepare = func() ([]string, error) {
+			starts++
+			return []string{fmt.Sprintf("KEEPER_TEST_START=%d", starts)}, nil
+		}
+	}
+	lives, log, err := run(t, "started=1 ready exit=75;started=2 ready", prepare)
+	if err != nil || len(lives) != 2 || starts != 2 {
+		t.Errorf("%d starts, %v, %v:\n%s", starts, lives, err, log)
+	}
+	errNo := errors.New("no")
+	lives, _, err = run(t, "ready", func(c *keeper.Config) { c.Prepare = func() ([]string, error) { return nil, errNo } })
+	if !errors.Is(err, errNo) || len(lives) != 0 {
+		t.Errorf("%v, %v, want no life and %v", lives, err, errNo)
+	}
+}
+
 func TestTooManyFiles(t *testing.T) {
 	lives, log, err := run(t, "ready keep=a keep=b keep=c exit=1; ready exit=0", func(c *keeper.Config) { c.MaxFiles = 2 })
 	if err != nil || len(lives) != 2 || lives[1] != "a api b keeper" {

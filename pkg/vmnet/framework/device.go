@@ -26,7 +26,7 @@ type device struct {
 	net    *network
 	info   vmnet.Info
 	ifc    uintptr // interface_ref
-	queue  uintptr // serial dispatch queue of this device
+	queue  uintptr // serial dispatch queue of this device; 0: drain has given it up
 	handle uintptr // by which events find it
 	header int     // bytes before the Ethernet header of each frame
 	quiet  bool    // router advertisements of the system are not for the guest

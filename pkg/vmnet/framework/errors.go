@@ -82,7 +82,7 @@ type refusal struct {
 }
 
 // The framework says 1001 for nearly everything, and 1002 where a network is
-// created without privilege; 1005 and 1010, which are documented for it, have not
+// created (or, so it is taken here, joined) without privilege; 1005 and 1010, which are documented for it, have not
 // been seen (measured on 26.6.2 by liminavm/limina; vmnet-broker 97d7292).
 func (r refusal) explain() error {
 	e := &StatusError{Call: r.call, Code: r.code}
@@ -95,7 +95,7 @@ func (r refusal) explain() error {
 			e.Hint = r.causes()
 		}
 	case vmnet.MemFailure:
-		e.Permission = !r.root && r.call == callCreate
+		e.Permission = !r.root && (r.call == callCreate || r.call == callJoin)
 		if e.Permission {
 			e.Hint = r.privilege()
 		}
@@ -150,6 +150,7 @@ const (
 	callStop      = "vmnet_stop_interface"
 	callEvents    = "vmnet_interface_set_event_callback"
 	callList      = "vmnet_copy_shared_interface_list"
+	callRelease   = "CFRelease"
 )
 
 // success is VMNET_SUCCESS: not zero, so a status that nobody set is no success.

@@ -26,6 +26,8 @@ func TestExplain(t *testing.T) {
 		{"bridged as root", refusal{call: callStart, code: vmnet.Failure, root: true, mode: vmnet.Bridged}, false, "uplink cannot be bridged"},
 		{"create unsigned", refusal{call: callCreate, code: vmnet.MemFailure, modern: true}, true, "codesign -f -s -"},
 		{"create without memory", refusal{call: callCreate, code: vmnet.MemFailure, modern: true, root: true}, false, "memory could not be allocated (1002)"},
+		{"join unsigned", refusal{call: callJoin, code: vmnet.MemFailure, modern: true}, true, "codesign -f -s -"},
+		{"join without memory", refusal{call: callJoin, code: vmnet.MemFailure, modern: true, root: true}, false, "memory could not be allocated (1002)"},
 		{"create, subnet taken", refusal{call: callCreate, code: vmnet.Failure, modern: true, what: "subnet 10.0.0.0/24"}, false, "subnet 10.0.0.0/24 is in use"},
 		{"start on an open network", refusal{call: callStartWith, code: vmnet.Failure, modern: true, opened: true}, false, "~/Documents"},
 		{"not authorized", refusal{call: callStart, code: vmnet.NotAuthorized, root: true}, true, rootOnly},

@@ -86,12 +86,17 @@ func (d *device) listen(on bool) error {
 	return nil
 }
 
-// drain waits until every event that is on the queue has been handled.
+// drain waits until every event that is on the queue has been handled. When it gives
+// up, the queue is no longer the device's: the wait goes on, with the reference that
+// it has borrowed (dispatch_sync_f takes none of its own), and releases it.
 func (d *device) drain(limit time.Duration) error {
-	drv := d.net.drv
-	_, err := run(context.Background(), &drv.guard, "dispatch_sync_f", limit, func() struct{} {
-		drv.api.drain(d.queue)
+	a, queue := d.net.drv.api, d.queue
+	_, err := run(context.Background(), &d.net.drv.guard, "dispatch_sync_f", limit, func() struct{} {
+		a.drain(queue)
 		return struct{}{}
-	}, nil)
+	}, func(struct{}) { a.releaseQueue(queue) })
+	if err != nil {
+		d.queue = 0
+	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,13 @@ func TestNullStart(t *testing.T) {
 	l := load(t, macOS26)
 	l.control(t, "fail.start", 1001)
 	l.control(t, "null.start", 2)
-	err := begin(l.driver(t, framework.Config{}), shared("null"))
+	var err error
+	impatient(func(limit time.Duration) bool {
+		d := l.driver(t, framework.Config{StartTimeout: limit})
+		err = begin(d, shared("null"))
+		settled(t, d)
+		return !errors.Is(err, os.ErrDeadlineExceeded)
+	})
 	if !errors.Is(err, vmnet.Failure) || !strings.Contains(err.Error(), "no interface, and no status within") {
 		t.Error(err)
 	}
@@ -62,7 +69,7 @@ func TestHang(t *testing.T) {
 		release int
 		where   int64
 		call    string
-		run     func(t *testing.T, d vmnet.Driver, hang func()) error
+		run     func(d vmnet.Driver, hang, end func()) error
 	}{
 		{"network.create", macOS26, 2, "vmnet_network_create", hangStart},
 		{"start", macOS26, 1, "vmnet_interface_start_with_network: handler", hangStart},
@@ -75,22 +82,30 @@ func TestHang(t *testing.T) {
 		{"rule", macOS15, 1, "vmnet_interface_get_ip_port_forwarding_rules: handler", hangRule},
 		{"rule", macOS15, 2, "vmnet_interface_get_ip_port_forwarding_rules", hangRule},
 		{"network.serialize", macOS26, 2, "vmnet_network_copy_serialization", hangSerialize},
+		{"network.release", macOS26, 2, "CFRelease", hangRelease},
 	} {
 		t.Run(fmt.Sprintf("%s %d on %d", c.op, c.where, c.release), func(t *testing.T) {
 			l := load(t, c.release)
-			// Calls that do not hang must be done in time on a busy machine too.
-			limit, cfg := 400*time.Millisecond, framework.Config{StartTimeout: patience, StopTimeout: patience}
-			if c.op == "stop" || c.op == "event" {
-				cfg.StopTimeout = limit
-			} else {
-				cfg.StartTimeout = limit
+			var err error
+			var s framework.Stats
+			right := func() bool {
+				var hung *framework.HungError
+				return errors.As(err, &hung) && hung.Call == c.call && errors.Is(err, os.ErrDeadlineExceeded)
 			}
-			d := l.driver(t, cfg)
-			err := c.run(t, d, func() { l.control(t, "hang."+c.op, c.where) })
-			s := d.(framework.Inspector).Stats()
-			l.control(t, "hang."+c.op, 0) // before what the test opened is closed
-			var hung *framework.HungError
-			if !errors.As(err, &hung) || hung.Call != c.call || !errors.Is(err, os.ErrDeadlineExceeded) {
+			impatient(func(limit time.Duration) bool {
+				cfg := framework.Config{StartTimeout: limit}
+				if c.op == "stop" || c.op == "event" || c.op == "network.release" {
+					cfg = framework.Config{StopTimeout: limit}
+				}
+				d := l.driver(t, cfg)
+				err = c.run(d, func() { l.control(t, "hang."+c.op, c.where) }, func() {
+					s = d.(framework.Inspector).Stats()
+					l.control(t, "hang."+c.op, 0)
+				})
+				settled(t, d)
+				return right()
+			})
+			if !right() {
 				t.Errorf("%v, want a HungError of %s", err, c.call)
 			}
 			if c.op != "rule" && s.HungTotal == 0 {
@@ -101,35 +116,114 @@ func TestHang(t *testing.T) {
 	}
 }
 
-func hangStart(_ *testing.T, d vmnet.Driver, hang func()) error {
+// hangStart and those after it return what came of the call that hangs between hang
+// and end. What they open they close after that.
+func hangStart(d vmnet.Driver, hang, end func()) error {
 	hang()
+	defer end()
 	return begin(d, shared("hang"))
 }
 
-func hangStop(t *testing.T, d vmnet.Driver, hang func()) error {
-	dev := start(t, d, shared("hang"))
-	hang()
-	return dev.Close()
+func hangStop(d vmnet.Driver, hang, end func()) error {
+	return hangDevice(d, end, func(dev vmnet.Device) error { hang(); return dev.Close() })
 }
 
-func hangEvent(t *testing.T, d vmnet.Driver, hang func()) error {
-	dev := start(t, d, shared("hang"))
-	hang()
-	return dev.SetEventHandler(func() {})
+func hangEvent(d vmnet.Driver, hang, end func()) error {
+	return hangDevice(d, end, func(dev vmnet.Device) error { hang(); return dev.SetEventHandler(func() {}) })
 }
 
-func hangRule(t *testing.T, d vmnet.Driver, hang func()) error {
-	dev := start(t, d, shared("hang"))
-	hang()
-	_, err := dev.(vmnet.Forwarder).Forwards(context.Background())
+func hangRule(d vmnet.Driver, hang, end func()) error {
+	return hangDevice(d, end, func(dev vmnet.Device) error {
+		hang()
+		_, err := dev.(vmnet.Forwarder).Forwards(context.Background())
+		return err
+	})
+}
+
+// hangDevice has a device do something.
+func hangDevice(d vmnet.Driver, end func(), do func(vmnet.Device) error) error {
+	return hangNetwork(d, end, func(n vmnet.Network) error {
+		dev, err := n.Start(context.Background(), vmnet.Config{})
+		if err != nil {
+			return err
+		}
+		return do(dev)
+	})
+}
+
+func hangSerialize(d vmnet.Driver, hang, end func()) error {
+	return hangNetwork(d, end, func(n vmnet.Network) error {
+		hang()
+		_, err := n.(vmnet.Serializer).Serialize(context.Background())
+		return err
+	})
+}
+
+func hangRelease(d vmnet.Driver, hang, end func()) error {
+	return hangNetwork(d, end, func(n vmnet.Network) error { hang(); return n.Close() })
+}
+
+// hangNetwork has a network do something.
+func hangNetwork(d vmnet.Driver, end func(), do func(vmnet.Network) error) error {
+	n, err := d.Open(context.Background(), shared("hang"))
+	if err != nil {
+		end()
+		return err
+	}
+	err = do(n)
+	end()
+	_ = n.Close() // may tell again what hung, or take its time on a busy machine
 	return err
 }
 
-func hangSerialize(t *testing.T, d vmnet.Driver, hang func()) error {
-	n := openNetwork(t, d, shared("hang"))
-	hang()
-	_, err := n.(vmnet.Serializer).Serialize(context.Background())
-	return err
+// A hasty context ends between the moment it is looked at first and that at which it
+// is waited for.
+type hasty struct {
+	context.Context
+	looked bool
+	done   chan struct{}
+}
+
+func newHasty() *hasty {
+	h := &hasty{Context: context.Background(), done: make(chan struct{})}
+	close(h.done)
+	return h
+}
+
+func (h *hasty) Done() <-chan struct{} { return h.done }
+
+func (h *hasty) Err() error {
+	if !h.looked {
+		h.looked = true
+		return nil
+	}
+	return context.Canceled
+}
+
+// TestCloseBeforeCall gives calls up before the goroutines that make them run, and
+// closes the network: they come to nothing, and not to a network that is gone.
+func TestCloseBeforeCall(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // goroutines begin late then
+	l := load(t, macOS26)
+	d := l.driver(t, framework.Config{})
+	for range 20 {
+		for what, call := range map[string]func(vmnet.Network) error{
+			"start":     func(n vmnet.Network) error { _, err := n.Start(newHasty(), vmnet.Config{}); return err },
+			"serialize": func(n vmnet.Network) error { _, err := n.(vmnet.Serializer).Serialize(newHasty()); return err },
+		} {
+			n, err := d.Open(context.Background(), vmnet.NetworkConfig{Name: "hasty"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := call(n); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", what, err)
+			}
+			if err := n.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+			settled(t, d) // what was given up has run
+		}
+	}
 }
 
 // TestCancel gives a start up when its context ends, and stops what comes of it.

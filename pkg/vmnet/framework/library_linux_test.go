@@ -23,6 +23,7 @@ const (
 	macOS15    = 150000
 	macOS11    = 110000
 	macOS10_15 = 101500
+	macOS10_10 = 101000
 )
 
 // A library is a stand-in for the framework, and its test controls, if it has
@@ -113,6 +114,9 @@ func (l *library) driver(t testing.TB, cfg framework.Config) vmnet.Driver {
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = patience
 	}
+	if cfg.StopTimeout == 0 {
+		cfg.StopTimeout = patience
+	}
 	d, err := framework.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -161,6 +165,24 @@ func eventually(t testing.TB, check func() error) {
 		}
 	}
 	t.Error(err)
+}
+
+// impatient calls run with a short time limit, and with longer ones as long as it
+// reports false: a busy machine may use up a limit where nothing hangs.
+func impatient(run func(limit time.Duration) bool) {
+	for limit := 300 * time.Millisecond; !run(limit) && limit < patience; limit *= 10 {
+	}
+}
+
+// settled waits until nothing is under way that a call left behind.
+func settled(t testing.TB, d vmnet.Driver) {
+	t.Helper()
+	eventually(t, func() error {
+		if s := d.(framework.Inspector).Stats(); s.Hung != 0 || s.Interfaces != 0 || s.Networks != 0 {
+			return fmt.Errorf("not settled: %+v", s)
+		}
+		return nil
+	})
 }
 
 // shared is the network of most tests.

@@ -4,6 +4,7 @@ package framework
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"unsafe"
@@ -68,8 +69,7 @@ func (n *network) adopt(ctx context.Context, call string, make func() created) e
 	n.ref = c.ref
 	n.mu.Unlock()
 	if err := n.readBack(); err != nil {
-		n.unref()
-		return err
+		return errors.Join(err, n.drop())
 	}
 	return nil
 }

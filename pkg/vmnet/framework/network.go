@@ -144,8 +144,7 @@ func (n *network) Close() error {
 		n.closed = true
 		n.mu.Unlock()
 		n.starts.Wait() // each is limited by StartTimeout
-		n.closeErr = n.closeDevices()
-		n.unref()
+		n.closeErr = errors.Join(n.closeDevices(), n.drop())
 		n.drv.forget(n)
 	})
 	return n.closeErr
@@ -180,6 +179,20 @@ func (n *network) use() uintptr {
 	defer n.mu.Unlock()
 	n.users++
 	return n.ref
+}
+
+// drop gives back the network's own use of its reference, with a limit: the system
+// takes the network down when the last use ends.
+func (n *network) drop() error {
+	if n.kind != logical {
+		n.unref()
+		return nil
+	}
+	_, err := run(context.Background(), &n.drv.guard, callRelease, n.drv.cfg.StopTimeout, func() struct{} {
+		n.unref()
+		return struct{}{}
+	}, nil)
+	return err
 }
 
 // unref releases the reference after its last user: the system keeps a logical

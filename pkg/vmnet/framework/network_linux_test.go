@@ -205,6 +205,13 @@ func TestMissing(t *testing.T) {
 			t.Errorf("%d: %v, want %q", c.release, err, c.want)
 		}
 	}
+	// What only a guest's interface asks for is refused by Start.
+	oldest := openNetwork(t, load(t, macOS10_10).driver(t, framework.Config{}), vmnet.NetworkConfig{Name: "oldest", Layer2: true})
+	mac := []byte{2, 0, 0, 0, 0, 9}
+	if _, err := oldest.Start(context.Background(), vmnet.Config{MAC: mac}); !errors.Is(err, errors.ErrUnsupported) ||
+		err.Error() != "mac: needs macOS 10.15 or later: this system has no vmnet_allocate_mac_address_key" {
+		t.Errorf("MAC on the oldest: %v", err)
+	}
 	l := load(t, macOS15)
 	d := l.driver(t, framework.Config{})
 	n := openNetwork(t, d, shared("plain"))

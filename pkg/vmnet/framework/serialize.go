@@ -34,7 +34,11 @@ func (n *network) Serialize(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	defer n.starts.Done()
-	s, err := do(ctx, &d.guard, callSerialize, d.cfg.StartTimeout, n.serialize, nil)
+	if err := d.guard.admit(ctx, callSerialize); err != nil {
+		return nil, err
+	}
+	ref := n.use() // not in the goroutine, which may run when the network is closed
+	s, err := run(ctx, &d.guard, callSerialize, d.cfg.StartTimeout, func() serialized { return n.serialize(ref) }, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +51,11 @@ func (n *network) Serialize(ctx context.Context) ([]byte, error) {
 	return s.data, nil
 }
 
-func (n *network) serialize() serialized {
-	a := n.drv.api
-	ref := n.use()
+// serialize calls the C function with ref, the network's reference, and gives that
+// back.
+func (n *network) serialize(ref uintptr) serialized {
 	defer n.unref()
+	a := n.drv.api
 	status := new(uint32)
 	obj, _, _ := purego.SyscallN(a.netSerialize, ref, uintptr(unsafe.Pointer(status)))
 	if obj == 0 {

@@ -16,8 +16,9 @@ import (
 )
 
 // nullGrace is how long the handler of a start that returned no interface is
-// waited for. Whether it is called then is contested; it brings the status.
-const nullGrace = time.Second
+// waited for. Whether it is called then is contested; it brings the status, without
+// which a missing privilege cannot be told from anything else.
+const nullGrace = 5 * time.Second
 
 // A startCall is a start under way. The framework answers in two halves, in any
 // order: the function returns the interface, the handler brings the status and
@@ -26,6 +27,7 @@ const nullGrace = time.Second
 type startCall struct {
 	net    *network
 	call   string
+	desc   *dict // released after the call
 	queue  uintptr
 	handle uintptr       // of the block
 	ready  chan struct{} // closed when the handler was called
@@ -44,17 +46,21 @@ type startCall struct {
 // start starts an interface and checks what it was given. When it fails it gives
 // back what acquire took, at once or when the framework is done with it.
 func (n *network) start(ctx context.Context, cfg vmnet.Config) (*device, error) {
-	s := &startCall{net: n, call: callStart, ready: make(chan struct{})}
+	s := &startCall{net: n, call: callStart, desc: n.describe(cfg), ready: make(chan struct{})}
 	if n.kind == logical {
 		s.call = callStartWith
 	}
-	var err error
-	if s.queue, err = n.drv.api.newQueue("vmnet." + n.cfg.Name); err != nil {
+	err := s.desc.err
+	if err == nil {
+		s.queue, err = n.drv.api.newQueue("vmnet." + n.cfg.Name)
+	}
+	if err != nil {
+		s.desc.release()
 		n.drv.yield()
 		return nil, err
 	}
 	s.handle = newHandle(s)
-	if err := s.run(ctx, cfg); err != nil {
+	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
 	d := attach(n, s, n.headed(cfg))
@@ -66,13 +72,15 @@ func (n *network) start(ctx context.Context, cfg vmnet.Config) (*device, error) 
 }
 
 // run calls the framework and waits for both halves of its answer.
-func (s *startCall) run(ctx context.Context, cfg vmnet.Config) error {
+func (s *startCall) run(ctx context.Context) error {
 	if err := s.net.drv.guard.admit(ctx, s.call); err != nil {
+		s.desc.release()
 		s.giveBack()
 		return err
 	}
 	limit := s.net.drv.cfg.StartTimeout
-	ifc, err := run(ctx, &s.net.drv.guard, s.call, limit, func() uintptr { return s.start(cfg) }, func(ifc uintptr) { s.settle(ifc); s.cleanup() })
+	ref := s.net.use() // not in the goroutine, which may run when the network is closed
+	ifc, err := run(ctx, &s.net.drv.guard, s.call, limit, func() uintptr { return s.start(ref) }, func(ifc uintptr) { s.settle(ifc); s.cleanup() })
 	if err != nil {
 		s.abandon()
 		return err
@@ -97,20 +105,18 @@ func (s *startCall) run(ctx context.Context, cfg vmnet.Config) error {
 	return err
 }
 
-// start calls the C function. The dictionary and the block are copied or kept by
-// C as it needs them.
-func (s *startCall) start(cfg vmnet.Config) uintptr {
+// start calls the C function with ref, the network's reference, and gives that
+// back. The dictionary and the block are copied or kept by C as it needs them.
+func (s *startCall) start(ref uintptr) uintptr {
+	defer s.net.unref()
+	defer s.desc.release()
 	a := s.net.drv.api
-	desc := s.net.describe(cfg)
-	defer desc.release()
 	block := a.block(bridge.start, s.handle)
 	if s.net.kind != logical {
-		ifc, _, _ := purego.SyscallN(a.startInterface, desc.obj, s.queue, uintptr(unsafe.Pointer(block)))
+		ifc, _, _ := purego.SyscallN(a.startInterface, s.desc.obj, s.queue, uintptr(unsafe.Pointer(block)))
 		return ifc
 	}
-	ref := s.net.use()
-	defer s.net.unref()
-	ifc, _, _ := purego.SyscallN(a.startWithNetwork, ref, desc.obj, s.queue, uintptr(unsafe.Pointer(block)))
+	ifc, _, _ := purego.SyscallN(a.startWithNetwork, ref, s.desc.obj, s.queue, uintptr(unsafe.Pointer(block)))
 	return ifc
 }
 
