@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -54,6 +55,26 @@ func TestLinks(t *testing.T) {
 				t.Errorf("%s: link %s: no such heading", p.Path, link)
 			}
 		}
+	}
+}
+
+// TestShown looks for pictures and recordings that no page shows.
+func TestShown(t *testing.T) {
+	shown := map[string]bool{}
+	for _, p := range pages(t) {
+		for _, link := range p.Links() {
+			file, _, _ := strings.Cut(link, "#")
+			shown[path.Join(path.Dir(p.Path), file)] = true
+		}
+	}
+	err := fs.WalkDir(os.DirFS(root), "docs", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && path.Ext(name) != ".md" && !shown[name] {
+			t.Errorf("%s: no page shows it", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
