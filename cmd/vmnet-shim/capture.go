@@ -59,22 +59,26 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 	if _, err := capture.ParseFilter(f.opts.Filter); err != nil {
 		return fmt.Errorf("--filter: %w", err)
 	}
-	out, err := f.output(cmd.OutOrStdout())
-	if err != nil {
+	if err := f.check(cmd.OutOrStdout()); err != nil {
 		return err
 	}
 	c, err := connect()
 	if err != nil {
-		return errors.Join(err, out.Close())
+		return err
 	}
 	defer c.Close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	in, err := c.Capture(cmd.Context(), args[0], args[1], args[2], f.opts)
 	if err != nil {
-		return errors.Join(err, out.Close())
+		return err
 	}
 	defer in.Close()
+	// Not before: what is there is worth more than a capture that does not begin.
+	out, err := f.output(cmd.OutOrStdout())
+	if err != nil {
+		return err
+	}
 	// Asked to end, the shim sends what waits, and the statistics.
 	stopping := context.AfterFunc(ctx, func() {
 		_ = in.Stop()
@@ -94,15 +98,26 @@ func (f *captureFlags) run(cmd *cobra.Command, args []string) error {
 	return errors.Join(err, out.Close())
 }
 
+// toStdout reports whether the capture goes to stdout.
+func (f *captureFlags) toStdout() bool { return f.write == "" || f.write == "-" }
+
+// check looks whether the capture can go where it is to go.
+func (f *captureFlags) check(stdout io.Writer) error {
+	if !f.toStdout() {
+		return nil
+	}
+	if f.ring.files > 0 {
+		return errors.New("--ring: want --write as well")
+	}
+	if o, ok := stdout.(*os.File); ok && isTerminal(o) {
+		return errors.New("capture: pcapng is not for a terminal; want --write FILE, or a pipe into Wireshark")
+	}
+	return nil
+}
+
 // output opens where the capture goes.
 func (f *captureFlags) output(stdout io.Writer) (io.WriteCloser, error) {
-	if f.write == "" || f.write == "-" {
-		if f.ring.files > 0 {
-			return nil, errors.New("--ring: want --write as well")
-		}
-		if o, ok := stdout.(*os.File); ok && isTerminal(o) {
-			return nil, errors.New("capture: pcapng is not for a terminal; want --write FILE, or a pipe into Wireshark")
-		}
+	if f.toStdout() {
 		return nopCloser{stdout}, nil
 	}
 	if f.ring.files > 0 {

@@ -2,9 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
@@ -108,15 +112,43 @@ func TestEyes(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &rates); status != 0 || err != nil || len(rates) != 1 || rates[0].ContainerID != "c1" {
 		t.Errorf("stats: %d %s %v\n%s", status, errs, err, out)
 	}
+	kept := filepath.Join(t.TempDir(), "kept.pcapng") // as no capture begins
+	if err := os.WriteFile(kept, []byte("frames"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct{ args, want string }{
 		{"stats --interval 1ms", "want 100ms"},
 		{"capture n c1 eth9", "n/c1/eth9"},
 		{"capture n c1 eth0 --filter foo", `"foo"`},
 		{"capture n c1 eth0 --ring 1MiB:3", "want --write"},
 		{"capture n c1 eth0 --ring 1:3 -w x", "SIZE:FILES"},
+		{"capture n c1 eth9 -w " + kept, "n/c1/eth9"},
 	} {
 		if status, _, errs := w.run(strings.Fields(tt.args)...); status != 1 || !strings.Contains(errs, tt.want) {
 			t.Errorf("%s: %d %s, want %s", tt.args, status, errs, tt.want)
+		}
+	}
+	if data, err := os.ReadFile(kept); err != nil || string(data) != "frames" {
+		t.Errorf("a capture that did not begin left %q, %v", data, err)
+	}
+}
+
+// TestRates compares looks at a shim that goes on and at one that began anew.
+func TestRates(t *testing.T) {
+	at := func(s int, d shim.Direction) look {
+		return look{time.Unix(int64(s), 0), []shim.Attachment{{Network: "n", ContainerID: "c", IfName: "i", Counters: shim.Counters{FromGuest: d}}}}
+	}
+	before := at(0, shim.Direction{Frames: 10, Bytes: 1000, Drops: map[string]uint64{"runt": 5}})
+	for _, tt := range []struct {
+		now  shim.Direction
+		want rate
+	}{
+		{shim.Direction{Frames: 30, Bytes: 3000, Drops: map[string]uint64{"runt": 7}, QueuedBytes: 9}, rate{10, 8000, map[string]uint64{"runt": 2}, 9}},
+		{shim.Direction{Frames: 4, Bytes: 400, Drops: map[string]uint64{"runt": 1}}, rate{2, 1600, map[string]uint64{"runt": 1}, 0}},
+		{shim.Direction{Frames: 12, Bytes: 600}, rate{6, 2400, nil, 0}}, // more frames, and smaller ones
+	} {
+		if got := rates(before, at(2, tt.now))[0].FromGuest; !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%+v: %+v, want %+v", tt.now, got, tt.want)
 		}
 	}
 }

@@ -146,8 +146,8 @@ func rates(before, now look) []attachmentRate {
 }
 
 func rateOf(o, n shim.Direction, seconds float64) rate {
-	if n.Frames < o.Frames {
-		o = shim.Direction{}
+	if n.Frames < o.Frames || n.Bytes < o.Bytes {
+		o = shim.Direction{} // another shim, or another attachment of that name
 	}
 	r := rate{
 		FramesPerSecond: float64(n.Frames-o.Frames) / seconds,
