@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -208,16 +209,7 @@ func TestSystemdBooted(t *testing.T) {
 		t.Errorf("before the first request the service is %s", got)
 	}
 	m.cni("ADD", "netstack", "guest", "vm:guest")
-	c := shim.NewClient(fmt.Sprintf("/proc/%d/root/run/vmnet/shim.sock", m.pid))
-	defer c.Close()
-	a, err := c.Attachment(t.Context(), "netstack", "guest", "eth0")
-	must(t, err)
-	_, f, err := c.Frames(t.Context(), "netstack", "guest", "eth0")
-	must(t, err)
-	guest, err := net.FileConn(f)
-	f.Close()
-	must(t, err)
-	defer guest.Close()
+	c, guest, a := m.guest("netstack", "guest")
 	must(t, asks(t.Context(), guest, a))
 	m.run("ip", "netns", "add", "box")
 	m.cni("ADD", "netstack", "box", "/var/run/netns/box")
@@ -238,8 +230,7 @@ func TestSystemdBooted(t *testing.T) {
 	}
 	m.resolves("box", a.IPs[0].Gateway)
 
-	m.run("/opt/programs/vmnet-shim", "install", "--tap")
-	m.again("given capabilities", "systemctl", "restart", "vmnet-shim.service")
+	m.again("given capabilities", "/opt/programs/vmnet-shim", "install", "--tap")
 	m.confined("0000000000003400") // CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW
 	m.run("ip", "netns", "add", "kernel")
 	m.cni("ADD", "tap", "kernel", "/var/run/netns/kernel")
@@ -265,6 +256,69 @@ func TestSystemdBooted(t *testing.T) {
 	if left := m.run("sh", "-c", "find /run /etc/systemd /usr/local /opt/cni -name '*vmnet*' -not -type d 2>/dev/null || true"); left != "" {
 		t.Errorf("left:\n%s", left)
 	}
+}
+
+// TestDebianUpgrade upgrades the package that is in dist from an older one, which is
+// the same with another version, while guests are attached: they keep their
+// connection, and the new program serves them.
+func TestDebianUpgrade(t *testing.T) {
+	if os.Getenv(bootEnv) == "" {
+		t.Skip("slow: set " + bootEnv + "=1, after make release")
+	}
+	require.Root(t)
+	t.Chdir("..")
+	debs, err := filepath.Glob("dist/vmnet_*_linux_" + runtime.GOARCH + ".deb")
+	if err != nil || len(debs) != 1 {
+		t.Fatalf("packages: %q, %v", debs, err)
+	}
+	m := boot(t)
+	old := filepath.Join(t.TempDir(), "old")
+	command(t, "dpkg-deb", "-R", debs[0], old)
+	command(t, "sed", "-i", "s/^Version: .*/Version: 0.0.0/", old+"/DEBIAN/control")
+	command(t, "dpkg-deb", "-b", old, m.root+"/opt/old.deb")
+	command(t, "cp", debs[0], m.root+"/opt/new.deb")
+
+	m.run("dpkg", "-i", "/opt/old.deb")
+	m.run("systemctl", "enable", "--now", "vmnet-shim.socket")
+	m.cni("ADD", "netstack", "guest", "vm:guest")
+	c, guest, a := m.guest("netstack", "guest")
+	must(t, asks(t.Context(), guest, a))
+	m.run("ip", "netns", "add", "box")
+	m.cni("ADD", "netstack", "box", "/var/run/netns/box")
+	m.resolves("box", a.IPs[0].Gateway)
+
+	m.again("upgraded", "dpkg", "-i", "/opt/new.deb")
+	if exe := m.run("readlink", "/proc/"+m.show("MainPID")+"/exe"); exe != "/usr/bin/vmnet-shim\n" {
+		t.Errorf("what serves is %s", exe)
+	}
+	must(t, asks(t.Context(), guest, a))
+	m.resolves("box", a.IPs[0].Gateway)
+	list, err := c.Attachments(t.Context())
+	if err != nil || len(list) != 2 || !list[0].Peer.Connected && !list[1].Peer.Connected {
+		t.Errorf("attachments %+v, %v", list, err)
+	}
+	m.cni("DEL", "netstack", "box", "/var/run/netns/box")
+	m.cni("DEL", "netstack", "guest", "vm:guest")
+	m.run("dpkg", "--purge", "vmnet")
+	if left := m.run("sh", "-c", "find /run /etc/systemd /usr /opt/cni /var/lib/vmnet -name '*vmnet*' 2>/dev/null || true"); left != "" {
+		t.Errorf("left:\n%s", left)
+	}
+}
+
+// guest returns a client of the machine's shim, and the frame fd of an attachment.
+func (m *machine) guest(network, container string) (*shim.Client, net.Conn, shim.Attachment) {
+	m.t.Helper()
+	c := shim.NewClient(fmt.Sprintf("/proc/%d/root/run/vmnet/shim.sock", m.pid))
+	m.t.Cleanup(func() { c.Close() })
+	a, err := c.Attachment(m.t.Context(), network, container, "eth0")
+	must(m.t, err)
+	_, f, err := c.Frames(m.t.Context(), network, container, "eth0")
+	must(m.t, err)
+	guest, err := net.FileConn(f)
+	f.Close()
+	must(m.t, err)
+	m.t.Cleanup(func() { guest.Close() })
+	return c, guest, a
 }
 
 // again ends the shim in some way and waits for the next one.

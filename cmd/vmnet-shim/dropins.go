@@ -17,13 +17,16 @@ func newDropins() []*cobra.Command {
 		Version:     version,
 		Environment: environment,
 		Exit:        func(status int) error { return exitStatus(status) },
-		RunChild: func(_ context.Context, args, env []string, files []*os.File, started func()) (int, error) {
+		RunChild: func(ctx context.Context, args, env []string, files []*os.File, started func()) (int, error) {
 			path, err := exec.LookPath(args[0])
 			if err != nil {
 				return 0, fmt.Errorf("run: %w", err)
 			}
 			signals := catchSignals()
 			defer signals.stop()
+			if err := ctx.Err(); err != nil { // what comes from here on is CMD's
+				return 0, err
+			}
 			return runChild(path, args, env, files, started, signals)
 		},
 	})

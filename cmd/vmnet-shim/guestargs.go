@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -90,6 +91,14 @@ func noComma(runtime, path string) error {
 	return nil
 }
 
+// noSocket refuses an attachment that has no sockets, for a runtime that takes a path.
+func noSocket(runtime string, a shim.Attachment) error {
+	if a.DgramSocketPath != "" {
+		return nil
+	}
+	return fmt.Errorf("attachment %s/%s/%s: frames tap: there is no socket for %s; want frames dgram or stream", a.Network, a.ContainerID, a.IfName, runtime)
+}
+
 // noOffload refuses an attachment whose frames a runtime cannot take; instead says
 // what can.
 func noOffload(runtime string, a shim.Attachment, instead string) error {
@@ -173,7 +182,7 @@ func newVfkitArgs() *cobra.Command {
 		Long:    "Print the --device arguments by which vfkit takes the attachments of\nCONTAINER, over their datagram sockets.",
 		Example: `  vfkit … $(vmnet-shim vfkit-args c1)`,
 	}, func(_ int, a shim.Attachment) ([]string, error) {
-		if err := noOffload("vfkit", a, ""); err != nil {
+		if err := errors.Join(noSocket("vfkit", a), noOffload("vfkit", a, "")); err != nil {
 			return nil, err
 		}
 		return []string{"--device", "virtio-net,unixSocketPath=" + a.DgramSocketPath + ",mac=" + a.MAC}, noComma("vfkit", a.DgramSocketPath)
@@ -189,6 +198,9 @@ func newKrunkitArgs() *cobra.Command {
 		Example: `  krunkit … $(vmnet-shim krunkit-args c1)`,
 	}, func(_ int, a shim.Attachment) ([]string, error) {
 		offload := "off"
+		if err := noSocket("krunkit", a); err != nil {
+			return nil, err
+		}
 		if a.VnetHeader > 0 {
 			return nil, fmt.Errorf("attachment %s/%s/%s: vnetHeader true: krunkit sends and takes no header before a frame; want vnetHeader false", a.Network, a.ContainerID, a.IfName)
 		}
@@ -217,6 +229,9 @@ VM's.`,
 		Example: `  ctr run --runtime io.containerd.nerdbox.v1 $(vmnet-shim annotations c1) IMAGE c1`,
 	}
 	g.command(cmd, func(n int, a shim.Attachment) ([]string, error) {
+		if err := noSocket("nerdbox", a); err != nil {
+			return nil, err
+		}
 		const prefix = "io.containerd.nerdbox."
 		number := strconv.Itoa(n)
 		vm := fmt.Sprintf("%snetwork.%s=socket=%s,mode=unixgram,mac=%s", prefix, number, a.DgramSocketPath, a.MAC)

@@ -99,6 +99,19 @@ func TestGuestArgsOffload(t *testing.T) {
 	}
 }
 
+// TestNoSocket has an attachment whose guest has the tap refused where a runtime wants
+// a path, and not printed without one.
+func TestNoSocket(t *testing.T) {
+	a := shim.Attachment{Network: "n", ContainerID: "c", IfName: "i", Frames: shim.FramesTap}
+	if err := noSocket("vfkit", a); err == nil || !strings.Contains(err.Error(), "attachment n/c/i: frames tap: there is no socket for vfkit") {
+		t.Error(err)
+	}
+	a.DgramSocketPath = "/d"
+	if err := noSocket("vfkit", a); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestEyes looks at an attachment with stats, events and capture.
 func TestEyes(t *testing.T) {
 	w := newWorld(t)

@@ -36,7 +36,8 @@ type Config struct {
 	Version string
 	// RunChild starts a program with files as its descriptors from 3 on, forwards
 	// signals to it and returns its exit status. A nil file leaves its number
-	// closed. The files stay the caller's, to close when started is called.
+	// closed. The files stay the caller's, to close when started is called. No program
+	// is started when ctx has ended.
 	RunChild func(ctx context.Context, args []string, env []string, files []*os.File, started func()) (int, error)
 	// Environment tells a program what its frame fd is.
 	Environment func(a shim.Attachment) []string

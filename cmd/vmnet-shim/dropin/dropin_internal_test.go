@@ -3,6 +3,7 @@ package dropin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -152,7 +153,12 @@ func (d *double) give(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer conn.Close()
-	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+shim.UpgradeGive+"\r\n\r\n")
+	protocol := r.Header.Get("Upgrade")
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\n\r\n")
+	if protocol == shim.UpgradeFrames {
+		d.frame(r, conn.(*net.UnixConn))
+		return
+	}
 	_, f, err := handover.Receive(r.Context(), conn.(*net.UnixConn))
 	if err != nil {
 		d.t.Error(err)
@@ -166,6 +172,27 @@ func (d *double) give(w http.ResponseWriter, r *http.Request) {
 	d.did = append(d.did, "give")
 	d.mu.Unlock()
 	if err := handover.Answer(r.Context(), conn.(*net.UnixConn), nil); err != nil {
+		d.t.Error(err)
+	}
+}
+
+// frame gives a frame fd.
+func (d *double) frame(r *http.Request, conn *net.UnixConn) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		d.t.Error(err)
+		return
+	}
+	defer unix.Close(fds[0])
+	f := os.NewFile(uintptr(fds[1]), "frames")
+	defer f.Close()
+	d.mu.Lock()
+	d.did = append(d.did, "frames")
+	d.mu.Unlock()
+	m := handover.Message{
+		Network: "n", ContainerID: "c", IfName: ifname, Kind: "dgram", MAC: "52:54:00:00:00:01", MTU: 1500, MaxFrameSize: 1514, IPs: []string{},
+	}
+	if err := handover.Send(r.Context(), conn, m, f); err != nil {
 		d.t.Error(err)
 	}
 }
@@ -317,5 +344,26 @@ func TestHelperAgain(t *testing.T) {
 	s.there = nil
 	if h.check(ctx, c, a) || h.has {
 		t.Errorf("after the attachment was deleted: has %v", h.has)
+	}
+}
+
+// vmnet-run that is told to end before its program has begun starts none, and
+// leaves no attachment.
+func TestRunIsTold(t *testing.T) {
+	s, c := newDouble(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := false
+	cfg := Config{
+		Environment: func(shim.Attachment) []string { cancel(); return nil },
+		RunChild: func(ctx context.Context, _, _ []string, _ []*os.File, _ func()) (int, error) {
+			ran = ctx.Err() == nil
+			return 0, ctx.Err()
+		},
+	}
+	if err := runOn(ctx, cfg, c, shim.AttachRequest{Network: shim.NetworkSpec{Name: "n"}}, "c", nil); !errors.Is(err, context.Canceled) || ran {
+		t.Errorf("%v, ran %v", err, ran)
+	}
+	if got, want := strings.Join(s.done(), " "), "put frames delete"; got != want {
+		t.Errorf("the shim was asked to %s, want %s", got, want)
 	}
 }

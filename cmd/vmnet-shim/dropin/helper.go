@@ -1,6 +1,7 @@
 package dropin
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -229,14 +230,24 @@ interface goes away when CMD ends; its exit status is this program's.`,
 }
 
 // runWith attaches, runs a program with the frame fd, and detaches.
-func runWith(cmd *cobra.Command, cfg Config, req shim.AttachRequest, id string, args []string) (err error) {
-	ctx := cmd.Context()
+func runWith(cmd *cobra.Command, cfg Config, req shim.AttachRequest, id string, args []string) error {
+	// From here on no signal may end us before the attachment is deleted.
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer stop()
 	c, err := ensure(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	return runOn(ctx, cfg, c, req, id, args)
+}
+
+// runOn is runWith on a shim that is reached.
+func runOn(ctx context.Context, cfg Config, c *shim.Client, req shim.AttachRequest, id string, args []string) (err error) {
 	a, err := attachAgain(ctx, c, req, id)
+	if err != nil && ctx.Err() != nil { // nobody knows how far the shim came
+		return errors.Join(err, detach(ctx, c, shim.Attachment{Network: req.Network.Name, ContainerID: id, IfName: ifname}))
+	}
 	if err != nil {
 		return err
 	}
@@ -245,6 +256,7 @@ func runWith(cmd *cobra.Command, cfg Config, req shim.AttachRequest, id string, 
 	if err != nil {
 		return err
 	}
+	defer frames.Close() // when no program was started
 	status, err := cfg.RunChild(ctx, args, append(cfg.Environment(a), "VMNET_FD=4"), []*os.File{nil, frames}, func() { _ = frames.Close() })
 	if err == nil && status != 0 {
 		err = cfg.Exit(status)
