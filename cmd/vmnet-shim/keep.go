@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -130,11 +129,6 @@ func keepListener(ctx context.Context, fd int, dirs shim.Dirs) (*os.File, error)
 	if err != nil {
 		return nil, err
 	}
-	return fileOf(l)
-}
-
-// fileOf returns l's descriptor as a file, and closes l.
-func fileOf(l *net.UnixListener) (*os.File, error) {
-	f, err := l.File()
+	f, err := keeper.Duplicate(l, keeper.ListenName)
 	return f, errors.Join(err, l.Close())
 }

@@ -145,7 +145,7 @@ func (g *legacy) another(dirs shim.Dirs, l *net.UnixListener) (pid int, err erro
 		return 0, err
 	}
 	defer theirs.Close()
-	lf, err := l.File()
+	lf, err := keeper.Duplicate(l, keeper.ListenName) // l stays non-blocking, or its Close would wait for a client
 	if err != nil {
 		return 0, errors.Join(err, ours.Close())
 	}

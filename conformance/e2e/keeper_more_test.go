@@ -301,3 +301,37 @@ func linuxSurvives(t *testing.T, w *world) {
 		t.Error(err)
 	}
 }
+
+// TestKeeperThenUpgrade kills the keeper, and then has another shim take over while
+// nobody asks for anything: the old one does not wait for a client to end.
+func TestKeeperThenUpgrade(t *testing.T) {
+	m := newMachine(t, nil)
+	port, r := push(t, m, "a")
+	defer port.Close()
+	before, err := m.Client.Status(soon(t))
+	if err == nil {
+		err = syscall.Kill(before.Keeper, syscall.SIGKILL)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "another keeper", func() bool {
+		now, err := m.Client.Status(soon(t))
+		m.Client.Close() // so that every question is a connection
+		return err == nil && now.Keeper != before.Keeper && now.PID == before.PID
+	})
+	if _, err := m.Client.Status(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	m.Client.Close()
+	if err := syscall.Kill(before.PID, syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the old shim's end", func() bool { return !e2e.Running(before.PID) })
+	if now, err := m.Client.Status(soon(t)); err != nil || now.PID == before.PID || now.Attachments != 1 {
+		t.Errorf("then: %+v, %v", now, err)
+	}
+	if err := m.Del(soon(t), "a", r.Interfaces[0].Sandbox); err != nil {
+		t.Error(err)
+	}
+}

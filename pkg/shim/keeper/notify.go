@@ -200,6 +200,18 @@ func (n *Notifier) send(state string, fds ...int) error {
 	}
 }
 
+// Duplicate returns another descriptor of c's open file, the caller's, close-on-exec.
+// Unlike the File of a connection of package net, which asked for its Fd makes the open
+// file block, c's too, it leaves the mode as it is. It is for everybody who passes
+// descriptors on to the other side of this protocol.
+func Duplicate(c syscall.Conn, name string) (*os.File, error) {
+	fd, err := duplicate(c)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // duplicate returns a duplicate of c's descriptor, close-on-exec.
 func duplicate(c syscall.Conn) (fd int, err error) {
 	raw, err := c.SyscallConn()
@@ -208,6 +220,7 @@ func duplicate(c syscall.Conn) (fd int, err error) {
 	}
 	cerr := raw.Control(func(from uintptr) {
 		fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, firstFD)
+		err = os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
 	})
 	return fd, errors.Join(cerr, err)
 }

@@ -43,6 +43,12 @@ func (s *Server) attach(ctx context.Context, k ipam.Key, req shim.AttachRequest,
 	s.mu.Lock()
 	a = s.atts[k]
 	s.mu.Unlock()
+	if a != nil && a.leaving && who.may(a.rec.Owner) {
+		if err := s.finishDetach(ctx, a); err != nil {
+			return nil, false, err
+		}
+		a = nil
+	}
 	if a != nil {
 		return s.again(ctx, a, req, who)
 	}
@@ -118,7 +124,7 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err != nil {
 		return err
 	}
-	a.undo.add("network", leave)
+	a.undo.addLeaving("network", func(ctx context.Context) error { return leave(ctx, false) }, func(ctx context.Context) error { return leave(ctx, s.takenUp()) })
 	a.net = n.open
 	a.rec.Granted = n.open.granted
 	if err := s.takePlace(a); err != nil {
@@ -139,7 +145,9 @@ func (s *Server) bringUp(ctx context.Context, a *attachment, before *attachmentR
 	if err := s.startRelay(a); err != nil {
 		return err
 	}
-	s.resumePeers(a)
+	if err := s.resumePeers(a); err != nil {
+		return fmt.Errorf("attachment %s: take over: %w", a.rec.Key, err)
+	}
 	if err := s.bindSockets(a); err != nil {
 		return err
 	}
@@ -198,16 +206,20 @@ func (s *Server) startInterface(ctx context.Context, a *attachment) error {
 	if err != nil {
 		return err
 	}
+	files, err := s.deviceFiles(a)
+	if err != nil {
+		return fmt.Errorf("attachment %s: %w", a.rec.Key, err)
+	}
 	dev, err := a.net.Start(ctx, vmnet.Config{
-		UUID: a.rec.UUID, MAC: mac, Tap: a.direct(), VnetHeader: a.headers(), Files: s.deviceFiles(a), Limited: a.rec.Request.Bandwidth.IngressRate > 0,
+		UUID: a.rec.UUID, MAC: mac, Tap: a.direct(), VnetHeader: a.headers(), Files: files, Limited: a.rec.Request.Bandwidth.IngressRate > 0,
 	})
 	if err != nil {
 		return fmt.Errorf("attachment %s: start interface: %w", a.rec.Key, err)
 	}
 	a.dev, a.ifc = dev, vmnet.NewInterface(a.rec.Network, dev)
 	ifc := a.ifc
-	a.undo.add("interface", func(context.Context) error {
-		if s.succeeded() {
+	a.undo.addLeaving("interface", func(context.Context) error { return ifc.Close() }, func(context.Context) error {
+		if s.takenUp() {
 			return ifc.Leave()
 		}
 		return ifc.Close()

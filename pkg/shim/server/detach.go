@@ -23,13 +23,24 @@ func (s *Server) detach(ctx context.Context, k ipam.Key, who caller) (deleted bo
 	if a == nil {
 		return false, nil
 	}
-	if err := s.takeBack(ctx, a); err != nil {
-		err = fmt.Errorf("detach %s: %w", k, err)
-		s.replaceDetached(k, a, err)
+	if err := s.finishDetach(ctx, a); err != nil {
 		return false, err
 	}
-	s.replaceDetached(k, a, nil)
 	return true, nil
+}
+
+// finishDetach takes back everything of an attachment, or what an earlier try left.
+// The caller holds the key's lock.
+func (s *Server) finishDetach(ctx context.Context, a *attachment) error {
+	err := s.takeBack(ctx, a)
+	if err != nil {
+		err = fmt.Errorf("detach %s: %w", a.rec.Key, err)
+	}
+	s.replaceDetached(a.rec.Key, a, err)
+	if a.broken() {
+		s.lookAgain()
+	}
+	return err
 }
 
 // replaceDetached takes the attachment out of the map, or puts its remains

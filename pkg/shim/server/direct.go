@@ -97,14 +97,20 @@ func tapOf(a *attachment) (*os.File, error) {
 	return f, nil
 }
 
-// sweep has the drivers take away what shims before this one left. What is to come
-// back has come back by now.
+// sweep has the drivers take away what shims before this one left, each once. One
+// with attachments that are still to come back is not asked yet: their guests' taps
+// are among that. Restore calls it, and then retryBroken.
 func (s *Server) sweep(ctx context.Context) {
+	awaited := map[string]bool{}
+	for _, a := range s.broken() {
+		awaited[a.rec.Granted.Driver] = true
+	}
 	for name, d := range s.cfg.Drivers {
 		sweeper, ok := d.(vmnet.Sweeper)
-		if !ok {
+		if !ok || awaited[name] || s.swept[name] || ctx.Err() != nil {
 			continue
 		}
+		s.swept[name] = true
 		if err := sweeper.Sweep(ctx); err != nil {
 			s.problem(fmt.Sprintf("driver %s: %v", name, err))
 		}

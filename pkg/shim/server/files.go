@@ -71,6 +71,21 @@ func sorted(files []keeper.File) map[string]fileSet {
 	return sets
 }
 
+// takeAll tells the store what it has of an earlier shim: if the keeper dies, another
+// one is given that too, also what belongs to attachments that are not back yet.
+func (s *Server) takeAll() {
+	if s.cfg.Files == nil {
+		return
+	}
+	for prefix, set := range s.inherited {
+		for suffix, f := range set {
+			if err := s.cfg.Files.Take(prefix+suffix, f); err != nil {
+				s.cfg.Log.WithError(err).Warn("will not outlive the next keeper")
+			}
+		}
+	}
+}
+
 func (f fileSet) close() {
 	for _, file := range f {
 		_ = file.Close()
@@ -142,13 +157,9 @@ func (s *Server) outlived() bool {
 	return !s.leaving || s.handing || s.cfg.KeepSocket
 }
 
-// succeeded reports whether another shim goes on at once, which takes up what is left
-// in the system too.
-func (s *Server) succeeded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cfg.Files != nil && s.leaving && (s.handing || s.cfg.KeepSocket)
-}
+// takenUp reports whether what is left in the system now, links and rules, is taken
+// up later, with what the keeper has of it.
+func (s *Server) takenUp() bool { return s.cfg.Files != nil && s.outlived() }
 
 // keep has c kept. A store that is full or away is no reason to refuse a guest: it
 // only means that this descriptor does not outlive the shim.
@@ -167,13 +178,10 @@ func (h *holding) keep(suffix string, c syscall.Conn) {
 	h.names[suffix] = c
 }
 
-// take notes that c is kept already.
+// take notes that c is kept already: it is what an earlier shim left.
 func (h *holding) take(suffix string, c syscall.Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := h.store.Take(h.prefix+suffix, c); err != nil {
-		h.log.WithError(err).Warn("will not outlive the next keeper")
-	}
 	h.names[suffix] = c
 }
 

@@ -58,20 +58,19 @@ func (o *openNetwork) namer() vmnet.Namer {
 func (o *openNetwork) pool() ipam.Pool { return pool4(o.granted, o.info.RangeEnd) }
 
 // acquire returns the network that asked describes, opened if nobody uses it
-// yet. granted holds the choices of an earlier shim, or is nil.
-func (s *Server) acquire(ctx context.Context, asked shim.NetworkSpec, granted *shim.NetworkSpec, owner uint32) (*network, func(context.Context) error, error) {
-	n, err := s.enter(asked.Name)
-	if err != nil {
+// yet. granted holds the choices of an earlier shim, or is nil. leave is Server.leave.
+func (s *Server) acquire(ctx context.Context, asked shim.NetworkSpec, granted *shim.NetworkSpec, owner uint32) (n *network, leave func(ctx context.Context, stays bool) error, err error) {
+	if n, err = s.enter(asked.Name); err != nil {
 		return nil, nil, err
 	}
-	leave := func(ctx context.Context) error { return s.leave(ctx, n) }
+	leave = func(ctx context.Context, stays bool) error { return s.leave(ctx, n, stays) }
 	if err := n.lock.lock(ctx); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("network %s is being opened: %w", n.name, err), s.leave(context.WithoutCancel(ctx), n))
+		return nil, nil, errors.Join(fmt.Errorf("network %s is being opened: %w", n.name, err), leave(context.WithoutCancel(ctx), false))
 	}
 	err = s.openLocked(ctx, n, asked, granted, owner)
 	n.lock.unlock()
 	if err != nil {
-		return nil, nil, errors.Join(err, leave(context.WithoutCancel(ctx)))
+		return nil, nil, errors.Join(err, leave(context.WithoutCancel(ctx), false))
 	}
 	return n, leave, nil
 }
@@ -92,8 +91,9 @@ func (s *Server) enter(name string) (*network, error) {
 	return n, nil
 }
 
-// leave takes a user away; the last one closes the network.
-func (s *Server) leave(ctx context.Context, n *network) error {
+// leave takes a user away; the last one closes the network. stays has it leave in the
+// system what works without this process.
+func (s *Server) leave(ctx context.Context, n *network, stays bool) error {
 	if err := n.lock.lock(ctx); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (s *Server) leave(ctx context.Context, n *network) error {
 	}
 	s.cfg.Log.WithField("network", n.name).Info("network closed")
 	s.tell(ipam.Key{Network: n.name}, s.uid, shim.EventNetworkGone)
-	if l, ok := closing.Network.(vmnet.Leaver); ok && s.succeeded() {
+	if l, ok := closing.Network.(vmnet.Leaver); ok && stays {
 		return l.Leave()
 	}
 	return closing.Close()

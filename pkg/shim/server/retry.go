@@ -16,11 +16,13 @@ const (
 
 // retryBroken tries to bring back the attachments that restore could not, until
 // there are none or ctx ends: what was in the way, a device that was still busy, may
-// be gone, and the guest waits. None become broken later.
+// be gone, and the guest waits. None become broken later. Drivers sweep when theirs are
+// back.
 func (s *Server) retryBroken(ctx context.Context) {
 	for wait := firstRetry; len(s.broken()) > 0; wait = min(2*wait, lastRetry) {
 		select {
 		case <-time.After(wait):
+		case <-s.fewer:
 		case <-ctx.Done():
 			return
 		}
@@ -29,15 +31,28 @@ func (s *Server) retryBroken(ctx context.Context) {
 				s.retry(ctx, a)
 			}
 		}
+		s.sweep(ctx)
+	}
+	s.sweep(ctx)
+}
+
+// lookAgain has retryBroken look now whether any are left.
+func (s *Server) lookAgain() {
+	select {
+	case s.fewer <- struct{}{}:
+	default: // it is about to
 	}
 }
+
+// broken reports whether the attachment waits to be brought back.
+func (a *attachment) broken() bool { return a.relay == nil && a.problem != "" && !a.leaving }
 
 // broken returns the attachments that wait to be brought back.
 func (s *Server) broken() (list []*attachment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.atts {
-		if a.relay == nil && a.problem != "" && !a.leaving {
+		if a.broken() {
 			list = append(list, a)
 		}
 	}

@@ -45,7 +45,9 @@ type Server struct {
 	inherited map[string]fileSet // by prefix; each guarded by its attachment's key lock
 
 	arrears     arrears
-	unconfirmed atomic.Bool // the lease store was away at the start, and has not been asked since
+	unconfirmed atomic.Bool     // the lease store was away at the start, and has not been asked since
+	swept       map[string]bool // drivers; used by New, then by retryBroken only
+	fewer       chan struct{}   // gets a token when a broken attachment is deleted
 
 	mu       sync.Mutex // guards the rest; see the package comment
 	nets     map[string]*network
@@ -82,6 +84,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		nets: map[string]*network{}, atts: map[ipam.Key]*attachment{}, choices: map[string]networkRecord{},
 		guests: map[guestID]int{}, makingBy: map[uint32]int{}, idled: make(chan struct{}, 1), threads: relay.Threads{Max: maxThreads},
 		streams: make(chan struct{}, maxStreams), inherited: kept, arrears: arrears{due: make(chan struct{}, 1)},
+		swept: map[string]bool{}, fewer: make(chan struct{}, 1),
 	}
 	s.live, s.endLive = context.WithCancel(context.WithoutCancel(ctx))
 	unlock, err := shim.LockFile(ctx, filepath.Join(cfg.Dirs.State, "lock"))
@@ -91,6 +94,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s.unlock = unlock
 	s.problem(cfg.Problems...)
+	s.takeAll()
 	if err := s.restore(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("state directory %s: %w", cfg.Dirs.State, err), s.Close())
 	}

@@ -69,11 +69,10 @@ func (a *attachment) missingSocket() string {
 func (s *Server) listenFrames(a *attachment, kind, path string) error {
 	if f := s.keptSocket(a, kind, path); f != nil {
 		err := a.resumeSocket(kind, f, s.lastPeer(a.rec.Key, path))
-		if err == nil {
-			return nil
+		if err == nil || scarce(err) {
+			return err
 		}
-		s.logOf(a.rec.Key).WithError(err).Warn(kind + " socket could not be taken over")
-		a.held.drop(kind[:1])
+		s.giveUp(a, kind[:1], kind+" socket", err)
 	}
 	// Whatever is there is of an earlier life of this attachment: the directory is
 	// the shim's alone.
@@ -102,12 +101,12 @@ func (s *Server) listenFrames(a *attachment, kind, path string) error {
 // resumeSocket gives the relay a socket that an earlier shim bound, and the
 // datagram peer which that had. f stays the caller's.
 func (a *attachment) resumeSocket(kind string, f *os.File, peer string) error {
+	a.held.take(kind[:1], f)
 	if kind == shim.FramesDgram {
 		u, err := boundDatagram(f)
 		if err != nil {
 			return err
 		}
-		a.held.take(fileDgram, f)
 		return a.relay.ListenDatagramFor(u, peer)
 	}
 	l, err := net.FileListener(f)
@@ -118,7 +117,6 @@ func (a *attachment) resumeSocket(kind string, f *os.File, peer string) error {
 	if !ok {
 		return errors.Join(fmt.Errorf("%s is a socket of %s", f.Name(), l.Addr().Network()), l.Close())
 	}
-	a.held.take(fileStream, f)
 	return a.relay.ListenStream(u)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
+	"github.com/vmnet-cni/vmnet/pkg/shim/keeper"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -18,44 +19,41 @@ import (
 // takes over at once: sockets stay where they are and what is kept.
 var ErrRestart = errors.New("the shim is to be started again")
 
-// deviceFiles returns duplicates of what the driver's device left.
-func (s *Server) deviceFiles(a *attachment) map[string]*os.File {
+// deviceFiles returns duplicates of what the driver's device left. After an error it is
+// all still there for another try: a device without its tap would make a new one.
+func (s *Server) deviceFiles(a *attachment) (map[string]*os.File, error) {
 	var files map[string]*os.File
 	for suffix, kept := range s.left(a.rec.Key) {
 		name, ok := strings.CutPrefix(suffix, fileDevice)
 		if !ok {
 			continue
 		}
-		f, err := duplicate(kept)
+		f, err := keeper.Duplicate(kept, kept.Name())
 		if err != nil {
-			s.logOf(a.rec.Key).WithError(err).WithField("file", name).Warn("kept descriptor is of no use")
-			continue
+			fileSet(files).close()
+			return nil, err
 		}
 		if files == nil {
 			files = map[string]*os.File{}
 		}
 		files[name] = f
 	}
-	return files
+	return files, nil
 }
 
-func duplicate(f *os.File) (*os.File, error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var fd uintptr
-	var e syscall.Errno
-	cerr := raw.Control(func(from uintptr) {
-		fd, _, e = syscall.Syscall(syscall.SYS_FCNTL, from, dupCloexec, 3)
-	})
-	if cerr != nil {
-		return nil, cerr
-	}
-	if e != 0 {
-		return nil, os.NewSyscallError("fcntl", e)
-	}
-	return os.NewFile(fd, f.Name()), nil
+// scarce reports whether err is for want of descriptors or memory, which may be there
+// soon: what was kept for a guest is not given up for that.
+func scarce(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ENOBUFS)
+}
+
+// giveUp lets go of a descriptor that an earlier shim left and that is of no use.
+func (s *Server) giveUp(a *attachment, suffix, what string, err error) {
+	s.logOf(a.rec.Key).WithError(err).Warn(what + " could not be taken over")
+	a.held.drop(suffix)
+	left := s.left(a.rec.Key)
+	_ = left[suffix].Close()
+	delete(left, suffix)
 }
 
 // followDevice has the device's descriptors kept, as they come and go.
@@ -103,11 +101,12 @@ func (s *Server) keptSocket(a *attachment, kind, path string) *os.File {
 }
 
 // resumePeers gives the relay the connected peer that an earlier shim had: the one
-// that came last, if the shim died while one replaced another.
-func (s *Server) resumePeers(a *attachment) {
+// that came last, if the shim died while one replaced another. After an error, which
+// is scarce, it can be tried again.
+func (s *Server) resumePeers(a *attachment) error {
 	left := s.left(a.rec.Key)
 	if a.held == nil || len(left) == 0 {
-		return
+		return nil
 	}
 	best, number := "", 0
 	for suffix := range left {
@@ -117,38 +116,45 @@ func (s *Server) resumePeers(a *attachment) {
 		}
 		a.held.past(n)
 		if strings.HasPrefix(suffix, fileGiven) {
-			s.resumeGiven(a, suffix, left[suffix])
+			if err := s.resumeGiven(a, suffix, left[suffix]); err != nil {
+				return err
+			}
 		} else if n > number {
 			best, number = suffix, n
 		}
 	}
 	if best == "" {
-		return
+		return nil
 	}
 	a.held.take(best, left[best])
-	if err := s.resumePeer(a, best, left[best]); err != nil {
-		s.logOf(a.rec.Key).WithError(err).Warn("the guest's connection could not be taken over")
-		a.held.drop(best)
+	err := s.resumePeer(a, best, left[best])
+	if err != nil && !scarce(err) {
+		s.giveUp(a, best, "the guest's connection", err)
+		return nil
 	}
+	return err
 }
 
 // resumeGiven takes peers again from a socket that a client gave.
-func (s *Server) resumeGiven(a *attachment, suffix string, f *os.File) {
+func (s *Server) resumeGiven(a *attachment, suffix string, f *os.File) error {
+	a.held.take(suffix, f)
 	u, err := boundDatagram(f)
 	if err == nil {
-		a.held.take(suffix, f)
 		err = a.relay.ListenDatagramFor(u, s.lastPeer(a.rec.Key, u.LocalAddr().String()))
 	}
-	if err != nil {
-		s.logOf(a.rec.Key).WithError(err).Warn("a socket that was given could not be taken over")
-		a.held.drop(suffix)
-		return
+	switch {
+	case scarce(err):
+		return err
+	case err != nil:
+		s.giveUp(a, suffix, "a socket that was given", err)
+		return nil
 	}
 	a.given++
+	return nil
 }
 
 func (s *Server) resumePeer(a *attachment, suffix string, f *os.File) error {
-	dup, err := duplicate(f)
+	dup, err := keeper.Duplicate(f, f.Name())
 	if err != nil {
 		return err
 	}

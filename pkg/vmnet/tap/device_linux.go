@@ -27,6 +27,7 @@ type device struct {
 	name   string // of the link
 	direct bool   // the guest has the tap itself
 	header bool   // the tap has a virtio-net header
+	made   bool   // open made the link, and did not take it up
 	pass   int    // bytes of it that our user has before each frame; 0: we cut and join
 
 	io   sync.RWMutex // held for reading while file is used, for writing while it changes
@@ -101,6 +102,8 @@ func (d *device) open(ctx context.Context, cfg *vmnet.Config) error {
 		return err // Plug takes it up
 	} else if d.file, err = openTap(d.name, flags); err != nil {
 		return err
+	} else {
+		d.made = true
 	}
 	return errors.Join(d.adopt(), d.net.makePort(d.name, d.info.MAC))
 }

@@ -18,6 +18,8 @@ import (
 
 // state is what the driver knows of the system.
 type state struct {
+	making sync.RWMutex // held for writing by Sweep, for reading while links are made or taken up
+
 	mu    sync.Mutex // guards all following
 	links map[string]struct{}
 }
@@ -69,6 +71,8 @@ var (
 )
 
 func (d *Driver) open(ctx context.Context, info vmnet.NetworkInfo) (*network, error) {
+	d.state.making.RLock()
+	defer d.state.making.RUnlock()
 	n := &network{driver: d, info: info, devices: map[string]*device{}}
 	name := d.names.bridge(info.Name)
 	d.state.use(name, true)
@@ -182,7 +186,12 @@ func (n *network) start(ctx context.Context, cfg *vmnet.Config) (*device, error)
 	if err := n.add(d); err != nil {
 		return nil, err
 	}
+	n.driver.state.making.RLock()
+	defer n.driver.state.making.RUnlock()
 	if err := d.open(ctx, cfg); err != nil {
+		if !d.made { // whoever left it may try again: it may be all that a guest has
+			return nil, errors.Join(err, d.leave())
+		}
 		return nil, errors.Join(err, d.unmake())
 	}
 	return d, nil

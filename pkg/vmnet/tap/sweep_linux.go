@@ -11,6 +11,8 @@ import (
 )
 
 func (d *Driver) sweep(ctx context.Context) error {
+	d.state.making.Lock()
+	defer d.state.making.Unlock()
 	links, err := dump(netlink.LinkList)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // then it is most of them
 		return opErr("list", "links", err)

@@ -136,6 +136,7 @@ func (d *device) openMacvtap(ctx context.Context, kept *os.File, flags uint16) e
 	if err := netlink.LinkAdd(l); err != nil {
 		return opErr("make macvtap", d.name, err)
 	}
+	d.made = true
 	err := errors.Join(
 		mark(l, d.net.driver.names.alias(d.net.info.Name)),
 		sysctl("ipv6", d.name, "disable_ipv6", "1"),
