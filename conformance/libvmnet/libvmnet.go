@@ -123,10 +123,16 @@ func build(clang string, cfg Config) (Library, error) {
 			return Library{}, err
 		}
 	}
-	if _, err := os.Stat(dir); err == nil {
+	if use(dir) {
 		return lib, nil
 	}
 	return lib, compile(dir, cfg)
+}
+
+// use reports whether a build is there, and notes that it is used.
+func use(dir string) bool {
+	now := time.Now()
+	return os.Chtimes(dir, now, now) == nil
 }
 
 // cacheKey hashes the source, the compiler's version and the configuration.
@@ -194,7 +200,7 @@ func compile(dir string, cfg Config) error {
 	return nil
 }
 
-// prune removes what was built more than a week ago: the source has changed since.
+// prune removes what was not used for a week: the source has changed since.
 func prune(cache string) {
 	entries, err := os.ReadDir(cache)
 	if err != nil {
