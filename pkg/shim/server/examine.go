@@ -50,7 +50,7 @@ func (a *attachment) forwardsInPlace(ctx context.Context) (here, missing []shim.
 		return nil, wanted, err
 	}
 	for _, f := range wanted {
-		rule := ruleOf(f, addrs[0])
+		rule := ruleOf(f, forwardTo(f, addrs))
 		if slices.ContainsFunc(rules, func(r vmnet.Forward) bool { return sameRule(r, rule) }) {
 			here = append(here, f)
 		} else {

@@ -55,11 +55,11 @@ func (d *device) end(at func(string)) error {
 	}
 	d.ctlMu.Unlock()
 	at("dispatch_sync_f")
-	queue, own := d.queue, uintptr(0)
-	if err := d.drain(d.net.drv.cfg.StopTimeout / 2); err != nil {
+	queue, own, limit := d.queue, uintptr(0), d.net.drv.cfg.StopTimeout/2
+	if err := d.drain(limit); err != nil {
 		// The handler does not return. Its queue would keep the stop from being
 		// told, so that goes to another one.
-		d.net.drv.cfg.Log("network %s: event handler still runs at close: %v", d.net.cfg.Name, err)
+		d.net.drv.cfg.Log("network %s: event handler still runs %s after close began", d.net.cfg.Name, limit)
 		if own, err = d.net.drv.api.newQueue("vmnet.stop"); err != nil {
 			return err
 		}
