@@ -95,7 +95,7 @@ func (r *ResponderV6) advertise(frame []byte, reply func(frame []byte)) {
 // repeat advertises again if that was long ago.
 func (r *ResponderV6) repeat(reply func(frame []byte)) {
 	now := time.Now().Unix()
-	if now-r.advertised.Load() < int64(repeatAfter/time.Second) {
+	if since := now - r.advertised.Load(); since >= 0 && since < int64(repeatAfter/time.Second) { // a clock may go back
 		return
 	}
 	r.advertised.Store(now)

@@ -72,11 +72,15 @@ func Choose(p Pool, v View, req Request) (Choice, error) {
 		return c, err
 	}
 	if want.IsValid() {
-		if by, held := v.Holder(want); held {
+		by, held := v.Holder(want)
+		switch {
+		case !held:
+			c.take(l, v, want)
+			return c, nil
+		case by != req.Key:
 			return c, &TakenError{Addr: want, By: by}
 		}
-		c.take(l, v, want)
-		return c, nil
+		// Another pool of the request has given it.
 	}
 	if a, ok := v.Sticky(req.stickyKey()); ok && c.take(l, v, a) {
 		return c, nil
@@ -161,7 +165,10 @@ func (c Choice) reuse(p Pool, l layout, v View, req Request) (Choice, error) {
 	}
 	since, ok := c.oldest(l, v)
 	if !ok || rest(since) > 0 {
-		a, other, found := v.Elsewhere(l[0].first.BitLen(), func(a netip.Addr) bool { return l.find(a) >= 0 })
+		a, other, found := v.Elsewhere(l[0].first.BitLen(), func(a netip.Addr) bool {
+			_, held := v.Holder(a) // by another pool of the request, that is
+			return l.find(a) >= 0 && !held
+		})
 		if found && (!ok || other.Before(since)) {
 			since, ok = other, c.take(l, v, a)
 		}

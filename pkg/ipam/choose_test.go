@@ -76,7 +76,7 @@ func TestChoose(t *testing.T) {
 		{Subnet: netip.MustParsePrefix("10.0.0.0/24"), First: netip.MustParseAddr("10.0.0.254"), Last: netip.MustParseAddr("10.0.0.255")},
 		{Subnet: netip.MustParsePrefix("10.0.0.0/24"), First: netip.MustParseAddr("10.0.0.7"), Last: netip.MustParseAddr("10.0.0.7")},
 	}}
-	full := map[string]string{"10.0.0.2": "a", "10.0.0.3": "b", "10.0.0.4": "c", "10.0.0.5": "d"}
+	full := map[string]string{"10.0.0.2": "a", "10.0.0.3": "b", "10.0.0.4": "e", "10.0.0.5": "d"} // none is the request's
 	done := ipam.Cursor{Done: true}
 	for _, c := range []struct {
 		name   string

@@ -6,10 +6,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // A Key names an attachment: one interface of one container in one network, as
-// the CNI specification does. Its parts are not empty and hold no NUL.
+// the CNI specification does. Its parts are not empty, are UTF-8 and hold no NUL.
 type Key struct {
 	Network     string `json:"network"`
 	ContainerID string `json:"containerID"`
@@ -44,6 +45,9 @@ func checkName(what, s string) error {
 	}
 	if strings.IndexByte(s, 0) >= 0 {
 		return fmt.Errorf("%s %q: want no NUL: %w", what, s, ErrInvalid)
+	}
+	if !utf8.ValidString(s) { // JSON would make another name of it
+		return fmt.Errorf("%s %q: want UTF-8: %w", what, s, ErrInvalid)
 	}
 	return nil
 }

@@ -194,6 +194,8 @@ func TestBadRequests(t *testing.T) {
 		{},
 		{Key: ipam.Key{Network: "small", IfName: "e"}, Pools: []ipam.Pool{p}},
 		{Key: ipam.Key{Network: "small", ContainerID: "a\x00b", IfName: "e"}, Pools: []ipam.Pool{p}},
+		{Key: ipam.Key{Network: "small", ContainerID: "a\xff", IfName: "e"}, Pools: []ipam.Pool{p}},
+		{Key: ipamtest.Key("a"), Pools: []ipam.Pool{p}, StickyKey: "\xff"},
 		{Key: ipam.Key{Network: "other", ContainerID: "a", IfName: "e"}, Pools: []ipam.Pool{p}},
 		{Key: ipamtest.Key("a")},
 		{Key: ipamtest.Key("a"), Pools: []ipam.Pool{p, p}},

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/ipam/ipamtest"
@@ -165,4 +166,51 @@ func TestPoolsThatOverlap(t *testing.T) {
 		}
 		ipamtest.CheckStore(t, s)
 	}
+}
+
+// TestPoolsOfOneRequestThatOverlap: each pool gives an address of its own, as long as
+// there are two, wanted or just released by the other pool.
+func TestPoolsOfOneRequestThatOverlap(t *testing.T) {
+	subnet := netip.MustParsePrefix("192.0.2.0/28")
+	addr := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, n}) }
+	pool := func(name string, first, last byte) ipam.Pool {
+		return ipam.Pool{Network: "small", Name: name, Ranges: []ipam.Range{{Subnet: subnet, First: addr(first), Last: addr(last)}}}
+	}
+	a, b := pool("a", 2, 3), pool("b", 2, 4)
+	s := ipam.NewMemoryStore()
+	al := ipam.New(s, ipam.Config{})
+	both := func(id string, want ...netip.Addr) string {
+		t.Helper()
+		l, err := al.Allocate(t.Context(), ipam.Request{Key: ipamtest.Key(id), Pools: []ipam.Pool{a, b}, Want: want, Quarantine: time.Hour})
+		if err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+		return fmt.Sprint(l.Addrs)
+	}
+	one := func(id string, p ipam.Pool, want byte) {
+		t.Helper()
+		if _, err := al.Allocate(t.Context(), ipam.Request{Key: ipamtest.Key(id), Pools: []ipam.Pool{p}, Want: []netip.Addr{addr(want)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free := func(ids ...string) {
+		t.Helper()
+		for _, id := range ids {
+			if err := al.Release(t.Context(), ipamtest.Key(id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := both("wanted", addr(3)); got != "[192.0.2.3/28 192.0.2.2/28]" {
+		t.Errorf("wanting .3: %s", got)
+	}
+	free("wanted")
+	one("2", a, 2)
+	one("3", a, 3)
+	one("4", b, 4)
+	free("2", "3", "4") // .2 is the oldest, and a's
+	if got := both("next"); got != "[192.0.2.2/28 192.0.2.3/28]" {
+		t.Errorf("of what was released: %s", got)
+	}
+	ipamtest.CheckStore(t, s)
 }
