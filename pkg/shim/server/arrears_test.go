@@ -175,3 +175,29 @@ func TestTakenBy(t *testing.T) {
 		t.Errorf("%v, want a conflict that names n/c1/eth0", err)
 	}
 }
+
+// TestSharedMemory: a machine that has used many networks forgets its choices, not
+// what the fleet remembers of addresses.
+func TestSharedMemory(t *testing.T) {
+	cfg := config(newDirs(t))
+	cfg.SharedLeases, cfg.Limits.Networks = true, 1
+	cfg.Leases = ipam.New(ipam.NewMemoryStore(), ipam.Config{Machine: "m"})
+	r := start(t, cfg)
+	visit := func(network string, ips ...string) netip.Prefix {
+		t.Helper()
+		var req shim.AttachRequest
+		req.Network.Subnet, req.IPs, req.Lease.StickyKey = netip.MustParsePrefix("10.9.9.0/24"), ips, "web"
+		a := r.attach(network, "c", req)
+		if err := r.Detach(t.Context(), network, "c", "eth0"); err != nil {
+			t.Fatal(err)
+		}
+		return a.IPs[0].Address
+	}
+	first := visit("n0", "10.9.9.77")
+	for i := range 6 {
+		visit(fmt.Sprint("n", i+1))
+	}
+	if again := visit("n0"); again != first {
+		t.Errorf("got %s, want %s again", again, first)
+	}
+}

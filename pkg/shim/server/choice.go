@@ -135,7 +135,7 @@ func (s *Server) keepChoice(ctx context.Context, o *openNetwork) error {
 }
 
 // forgetOldest forgets the closed network that was not used for the longest
-// time, and every address that was released in it. It returns false when every
+// time, and, in a store of this machine's own, every address that was released in it. It returns false when every
 // network is in use or has attachments that are broken.
 func (s *Server) forgetOldest(ctx context.Context) (bool, error) {
 	s.mu.Lock()
@@ -157,6 +157,9 @@ func (s *Server) forgetOldest(ctx context.Context) (bool, error) {
 	s.cfg.Log.WithField("network", oldest).Info("subnet of unused network given up")
 	if err := removeFile(s.state.networkFile(oldest)); err != nil {
 		return false, err
+	}
+	if s.cfg.SharedLeases {
+		return true, nil // what other machines remember of it is not ours to forget
 	}
 	if err := s.cfg.Leases.Forget(ctx, oldest); err != nil && !errors.Is(err, ipam.ErrConflict) {
 		return false, err // a conflict: an attachment is just being made in it
