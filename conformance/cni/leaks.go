@@ -65,9 +65,9 @@ func (s *session) calm() inventory {
 	return inv
 }
 
-// changes tells how now differs from before, in a text for people, or "".
-func (before inventory) changes(now inventory) string {
-	return strings.Join(slices.Concat(now.more(before), before.more(now)), ", ")
+// changes tells how now differs from inv, in a text for people, or "".
+func (inv inventory) changes(now inventory) string {
+	return strings.Join(slices.Concat(now.more(inv), inv.more(now)), ", ")
 }
 
 // ignored reports whether one of the target's patterns matches one of the names.

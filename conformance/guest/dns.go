@@ -12,10 +12,10 @@ import (
 )
 
 // DNS: each try waits this long, and there are this many (resolv.conf(5) has 5
-// seconds and 2 tries; nobody here is that far away).
+// seconds and 2 tries; nobody here is that far away, but the machine may be busy).
 const (
 	dnsWait  = 2 * time.Second
-	dnsTries = 3
+	dnsTries = 8
 )
 
 // LookupHost returns the IPv4 addresses of a name, asked of the first name
@@ -46,24 +46,24 @@ func (g *Guest) LookupHost(ctx context.Context, name string) ([]netip.Addr, erro
 	return addrs, nil
 }
 
-// Query asks the first name server of the lease, by "udp" or "tcp".
+// Query asks the first name server of the lease, by "udp" or "tcp". An answer that
+// says SERVFAIL, as when the server's own servers were slow, is asked for again, as
+// the resolvers of C libraries do; when none says more it is returned.
 func (g *Guest) Query(ctx context.Context, network string, q *dns.Msg) (*dns.Msg, error) {
 	servers := g.Lease().DNS
 	if len(servers) == 0 {
 		return nil, errors.New("the lease has no name server")
 	}
 	server := netip.AddrPortFrom(servers[0], 53).String()
-	var last error
-	for range dnsTries {
+	for try := 1; ; try++ {
 		r, err := g.query(ctx, network, server, q)
-		if err == nil {
+		switch again := try < dnsTries && ctx.Err() == nil; {
+		case err == nil && (r.Rcode != dns.RcodeServerFailure || !again):
 			return r, nil
-		}
-		if last = err; ctx.Err() != nil {
-			break
+		case err != nil && !again:
+			return nil, fmt.Errorf("name server %s: %w", server, err)
 		}
 	}
-	return nil, fmt.Errorf("name server %s: %w", server, last)
 }
 
 func (g *Guest) query(ctx context.Context, network, server string, q *dns.Msg) (*dns.Msg, error) {

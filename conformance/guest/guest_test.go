@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,6 +199,12 @@ func TestDNS(t *testing.T) {
 	if _, err := a.LookupHost(soon(t), "none.test"); !errors.As(err, &de) || !de.IsNotFound {
 		t.Errorf("none.test: %v", err)
 	}
+	if got, err := a.LookupHost(soon(t), "late.test"); err != nil || len(got) != 1 {
+		t.Errorf("late.test, which fails at first: %v, %v", got, err)
+	}
+	if _, err := a.LookupHost(soon(t), "broken.test"); !errors.As(err, &de) || de.IsNotFound || de.Err != "SERVFAIL" {
+		t.Errorf("broken.test: %v", err)
+	}
 	if got, err := a.Resolver().LookupHost(soon(t), "one.test."); err != nil || len(got) != 1 || got[0] != addrB.Addr().String() {
 		t.Errorf("Resolver: %v, %v", got, err)
 	}
@@ -219,6 +226,7 @@ func serveDNS(t *testing.T, g *guest.Guest) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var late atomic.Int32
 	handler := func(udp bool) dns.Handler {
 		return dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 			r := new(dns.Msg)
@@ -234,6 +242,12 @@ func serveDNS(t *testing.T, g *guest.Guest) {
 				if udp {
 					r.Truncate(dns.MinMsgSize)
 				}
+			case "late.test.":
+				if r.Answer = []dns.RR{rr}; late.Add(1) < 3 {
+					r.Answer, r.Rcode = nil, dns.RcodeServerFailure
+				}
+			case "broken.test.":
+				r.Rcode = dns.RcodeServerFailure
 			default:
 				r.Rcode = dns.RcodeNameError
 			}

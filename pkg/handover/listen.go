@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,7 +47,8 @@ type Offer struct {
 //
 // A giver connects early and may send late, so every connection has a goroutine
 // of its own, at most 64 at once, and is given up after MaxWait. Connections
-// that do not keep to the protocol are answered with the reason and dropped.
+// that do not keep to the protocol are answered with the reason and dropped. While
+// the process has no descriptor left, givers wait.
 func Listen(path string) (*Listener, error) {
 	ul, info, err := listenUnix(path)
 	if err != nil {
@@ -100,6 +102,13 @@ func (l *Listener) serve(ctx context.Context) {
 	slots := make(chan struct{}, maxPending)
 	for {
 		conn, err := l.l.AcceptUnix()
+		if isShortage(err) {
+			select { // it passes; who connected waits in the backlog
+			case <-time.After(shortagePause):
+			case <-ctx.Done():
+			}
+			continue
+		}
 		if err != nil {
 			l.err = cause(err)
 			break
@@ -113,6 +122,20 @@ func (l *Listener) serve(ctx context.Context) {
 	l.cancel()
 	wg.Wait()
 	close(l.done)
+}
+
+// shortagePause is how long a Listener waits when it lacks what an accept takes.
+const shortagePause = 20 * time.Millisecond
+
+// isShortage reports whether err says that the process or the system has no more
+// descriptors or memory at the moment (accept(2)).
+func isShortage(err error) bool {
+	for _, s := range []error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {
+		if errors.Is(err, s) {
+			return true
+		}
+	}
+	return false
 }
 
 // take receives one offer and gives it to an Accept.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet-cni/vmnet/pkg/handover"
 )
 
@@ -201,5 +203,82 @@ func TestListenPaths(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("Close removed a file that was not its own: %v", err)
+	}
+}
+
+// A giver that comes while the process has no descriptor left waits, and others after
+// it are served.
+func TestListenWithoutDescriptors(t *testing.T) {
+	noFDLeak(t)
+	guest, _ := guestEnd(t)
+	ctx := testContext(t)
+	l, err := handover.Listen(filepath.Join(t.TempDir(), "vm.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := os.NewFile(uintptr(fd), "early")
+	defer early.Close()
+	release := takeDescriptors(t)
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: l.Path()}); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if o, err := l.Accept(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without descriptors: %v, %v: want the context's error", o, err)
+	}
+	release()
+	c, err := net.FileConn(early)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	sent := make(chan error, 1)
+	go func() { sent <- handover.Send(ctx, c.(*net.UnixConn), sample(), guest) }()
+	o, err := l.Accept(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(o.Accept(), o.File.Close(), <-sent); err != nil {
+		t.Error(err)
+	}
+}
+
+// takeDescriptors leaves this process none to open, until release.
+func takeDescriptors(t *testing.T) (release func()) {
+	t.Helper()
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	var taken []int
+	fewer := old
+	fewer.Cur = uint64(openFDs(t) + 16)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &fewer); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		for _, fd := range taken {
+			_ = unix.Close(fd)
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(release)
+	for {
+		fd, err := unix.Dup(0)
+		if errors.Is(err, unix.EMFILE) {
+			return release
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, fd)
 	}
 }

@@ -52,6 +52,8 @@ func findPlace(ctx context.Context, netns string) (place, error) {
 		errors.Is(err, syscall.EPROTOTYPE), // a datagram socket: no hand-over is possible
 		errors.Is(err, fs.ErrNotExist):
 		return place{}, nil
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled): // it does not accept
+		return place{}, errorf(codeTryAgain, "CNI_NETNS %q: %w", netns, err)
 	}
 	return place{}, errorf(codeEnv, "CNI_NETNS %q: a socket, but no connection: %w", netns, err)
 }
