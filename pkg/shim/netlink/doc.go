@@ -11,8 +11,9 @@
 // (Handle, XfrmPolicy, …), are defined here with the same exported fields. Their
 // methods that would need a kernel return zero values, or ErrNotImplemented.
 // Constants that upstream lacks there have the values of Linux, but for FAMILY_V4
-// and FAMILY_V6, which are the system's own address families. Functions without
-// an error to return, as those that compute tables for tc, are on Linux alone.
+// and FAMILY_V6, which are the system's own address families. Functions that only
+// compute, as those for tc, do so everywhere; what stays on Linux alone, since it
+// makes messages of its kernel, the page lists too.
 //
 // [Vmnet] is a link type of this package, on every system: [LinkAdd] asks the
 // shim for an attachment, [LinkDel] ends it.

@@ -292,6 +292,9 @@ type Nfgenmsg = nl.Nfgenmsg
 // NlMsghdr is [unix.NlMsghdr].
 type NlMsghdr = unix.NlMsghdr
 
+// TcRateSpec is [nl.TcRateSpec].
+type TcRateSpec = nl.TcRateSpec
+
 // TunnelInfo is [nl.TunnelInfo].
 type TunnelInfo = nl.TunnelInfo
 

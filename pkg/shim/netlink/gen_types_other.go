@@ -894,6 +894,16 @@ func (x *SEG6LocalEncap) Equal(p0 Encap) bool {
 	return false
 }
 
+// TcRateSpec has the shape of nl.TcRateSpec on Linux.
+type TcRateSpec struct {
+	CellLog   uint8
+	Linklayer uint8
+	Overhead  uint16
+	CellAlign int16
+	Mpu       uint16
+	Rate      uint32
+}
+
 // TcU32Key has the shape of netlink.TcU32Key on Linux.
 type TcU32Key struct {
 	Mask    uint32

@@ -340,11 +340,15 @@ func TestSubscribe(t *testing.T) {
 				break
 			}
 		}
-		if u := <-addrs; !u.NewAddr || u.LinkAddress.String() != "10.9.0.1/24" {
-			t.Errorf("%+v", u)
+		for u := range addrs { // a link-local one may come first
+			if u.NewAddr && u.LinkAddress.String() == "10.9.0.1/24" {
+				break
+			}
 		}
-		if u := <-routes; u.LinkIndex != br.Index {
-			t.Errorf("%+v", u)
+		for u := range routes {
+			if u.LinkIndex == br.Index {
+				break
+			}
 		}
 		for u := range neighs { // the bridge's own come first
 			if u.IP.Equal(net.IPv4(10, 9, 0, 5)) {

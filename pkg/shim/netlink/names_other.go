@@ -5,6 +5,8 @@ package netlink
 import (
 	"errors"
 	"syscall"
+
+	"github.com/vmnet-cni/vmnet/pkg/shim/netlink/internal/conv"
 )
 
 // The address families of this system.
@@ -24,15 +26,22 @@ var ErrDumpInterrupted = errors.New("results may be incomplete or inconsistent")
 // StringToTuntapModeMap names the modes of a Tuntap.
 var StringToTuntapModeMap = map[string]TuntapMode{"tun": TUNTAP_MODE_TUN, "tap": TUNTAP_MODE_TAP}
 
-// IfInfomsg has the fields of unix.IfInfomsg on Linux: what is said of a link
-// besides its attributes.
-type IfInfomsg struct {
+// IfInfomsg has the fields of nl.IfInfomsg on Linux: what is said of a link besides
+// its attributes.
+type IfInfomsg struct{ ifInfomsg }
+
+// ifInfomsg has the fields of unix.IfInfomsg on Linux. They lie as deep as there, so
+// that Type of a LinkUpdate is the method of its Link.
+type ifInfomsg struct {
 	Family uint8
-	Type   uint16 // the system's IFT_ value
+	Type   uint16 // Linux's ARPHRD_ value: 1 Ethernet, 772 loopback, 0xfffe none
 	Index  int32
 	Flags  uint32 // the system's IFF_ values
 	Change uint32 // always all bits: the system does not say what changed
 }
+
+// EncapType returns what LinkAttrs.EncapType of the link is.
+func (m *IfInfomsg) EncapType() string { return conv.Encap(m.Type) }
 
 // A LinkUpdate is sent when a link changes. Header.Type is Linux's RTM_NEWLINK
 // (16) or RTM_DELLINK (17), so that code that looks at it works.

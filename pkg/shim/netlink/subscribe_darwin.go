@@ -29,14 +29,14 @@ type subscription struct {
 	namespace *netns.NsHandle
 	done      <-chan struct{}
 	failed    func(error)
-	existing  bool
 	buffer    int
 	timeout   *unix.Timeval
 }
 
 // subscribe sends what each makes of the kernel's messages to ch, first what list
-// returns if the caller asked for it, until done is closed or reading fails. Then
-// it closes ch. One goroutine reads, and one waits for done if there is one.
+// returns, until done is closed or reading fails. Then it closes ch. list is called when
+// the kernel tells of changes already, so that none is missed between. One goroutine
+// reads, and one waits for done if there is one.
 func subscribe[T any](ch chan<- T, s subscription, list func() ([]T, error), each func(bsd.Message) ([]T, error)) error {
 	if s.namespace != nil && *s.namespace != -1 {
 		return fmt.Errorf("subscribe in namespace %d: %w", *s.namespace, notImplemented("namespaces"))
@@ -45,11 +45,9 @@ func subscribe[T any](ch chan<- T, s subscription, list func() ([]T, error), eac
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	var first []T
-	if s.existing {
-		if first, err = list(); err != nil {
-			return errors.Join(fmt.Errorf("subscribe: %w", err), f.Close())
-		}
+	first, err := list()
+	if err != nil {
+		return errors.Join(fmt.Errorf("subscribe: %w", err), f.Close())
 	}
 	stopped := make(chan struct{})
 	if s.done != nil {

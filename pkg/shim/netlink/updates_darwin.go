@@ -17,18 +17,15 @@ func LinkSubscribe(ch chan<- LinkUpdate, done <-chan struct{}) error {
 // an occasion to compare all links with those that were there before.
 func LinkSubscribeWithOptions(ch chan<- LinkUpdate, done <-chan struct{}, options LinkSubscribeOptions) error {
 	known := map[int]Link{}
-	all, err := LinkList()
-	if err != nil {
-		return err
-	}
-	var first []LinkUpdate
-	for _, l := range all {
-		known[l.Attrs().Index] = l
-		first = append(first, linkUpdate(rtmNewLink, l))
-	}
 	return subscribe(ch, subscription{
-		options.Namespace, done, options.ErrorCallback, options.ListExisting, options.ReceiveBufferSize, options.ReceiveTimeout,
-	}, func() ([]LinkUpdate, error) { return first, nil }, func(m bsd.Message) ([]LinkUpdate, error) {
+		options.Namespace, done, options.ErrorCallback, options.ReceiveBufferSize, options.ReceiveTimeout,
+	}, func() ([]LinkUpdate, error) {
+		first, err := linkChanges(known, 0) // all are new
+		if !options.ListExisting {
+			first = nil
+		}
+		return first, err
+	}, func(m bsd.Message) ([]LinkUpdate, error) {
 		var index uint16
 		switch m := m.(type) {
 		case *bsd.LinkMsg:
@@ -70,7 +67,7 @@ func linkChanges(known map[int]Link, index int) ([]LinkUpdate, error) {
 func linkUpdate(typ uint16, l Link) LinkUpdate {
 	a := l.Attrs()
 	return LinkUpdate{
-		IfInfomsg: IfInfomsg{Index: int32(a.Index), Flags: a.RawFlags, Change: ^uint32(0)},
+		IfInfomsg: IfInfomsg{ifInfomsg{Type: conv.Hardware(a.EncapType), Index: int32(a.Index), Flags: a.RawFlags, Change: ^uint32(0)}},
 		Header:    NlMsghdr{Type: typ}, Link: l,
 	}
 }
@@ -83,8 +80,11 @@ func AddrSubscribe(ch chan<- AddrUpdate, done <-chan struct{}) error {
 // AddrSubscribeWithOptions is AddrSubscribe with options.
 func AddrSubscribeWithOptions(ch chan<- AddrUpdate, done <-chan struct{}, options AddrSubscribeOptions) error {
 	return subscribe(ch, subscription{
-		options.Namespace, done, options.ErrorCallback, options.ListExisting, options.ReceiveBufferSize, options.ReceiveTimeout,
+		options.Namespace, done, options.ErrorCallback, options.ReceiveBufferSize, options.ReceiveTimeout,
 	}, func() ([]AddrUpdate, error) {
+		if !options.ListExisting {
+			return nil, nil
+		}
 		all, err := AddrList(nil, FAMILY_ALL)
 		return updates(all, func(a Addr) AddrUpdate { return addrUpdate(a, true) }), err
 	}, func(m bsd.Message) ([]AddrUpdate, error) {
@@ -113,8 +113,11 @@ func RouteSubscribe(ch chan<- RouteUpdate, done <-chan struct{}) error {
 // are Linux's RTM_NEWROUTE (24) and RTM_DELROUTE (25).
 func RouteSubscribeWithOptions(ch chan<- RouteUpdate, done <-chan struct{}, options RouteSubscribeOptions) error {
 	return subscribe(ch, subscription{
-		options.Namespace, done, options.ErrorCallback, options.ListExisting, options.ReceiveBufferSize, options.ReceiveTimeout,
+		options.Namespace, done, options.ErrorCallback, options.ReceiveBufferSize, options.ReceiveTimeout,
 	}, func() ([]RouteUpdate, error) {
+		if !options.ListExisting {
+			return nil, nil
+		}
 		all, err := RouteList(nil, FAMILY_ALL)
 		return updates(all, func(r Route) RouteUpdate { return RouteUpdate{Type: rtmNewRoute, Route: r} }), err
 	}, func(m bsd.Message) ([]RouteUpdate, error) {
@@ -137,8 +140,11 @@ func NeighSubscribe(ch chan<- NeighUpdate, done <-chan struct{}) error {
 // come and go, not of each change of their state.
 func NeighSubscribeWithOptions(ch chan<- NeighUpdate, done <-chan struct{}, options NeighSubscribeOptions) error {
 	return subscribe(ch, subscription{
-		options.Namespace, done, options.ErrorCallback, options.ListExisting, options.ReceiveBufferSize, options.ReceiveTimeout,
+		options.Namespace, done, options.ErrorCallback, options.ReceiveBufferSize, options.ReceiveTimeout,
 	}, func() ([]NeighUpdate, error) {
+		if !options.ListExisting {
+			return nil, nil
+		}
 		all, err := NeighList(0, FAMILY_ALL)
 		return updates(all, func(n Neigh) NeighUpdate { return NeighUpdate{Type: rtmNewNeigh, Neigh: n} }), err
 	}, func(m bsd.Message) ([]NeighUpdate, error) {

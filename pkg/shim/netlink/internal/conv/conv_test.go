@@ -48,6 +48,9 @@ func TestLink(t *testing.T) {
 		if want := net.FlagUp | net.FlagBroadcast | net.FlagMulticast | net.FlagRunning; a.Flags != want {
 			t.Errorf("%s: flags %v, want %v", name, a.Flags, want)
 		}
+		if got := conv.Encap(conv.Hardware(a.EncapType)); got != a.EncapType {
+			t.Errorf("%s: encapsulation %q, and back %q", name, a.EncapType, got)
+		}
 		if want := netlink.OperUp; c.ifType != bsd.IftLoop && a.OperState != netlink.LinkOperState(want) {
 			t.Errorf("%s: state %v", name, a.OperState)
 		}

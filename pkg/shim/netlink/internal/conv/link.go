@@ -62,6 +62,35 @@ func Flags(raw uint32) (f net.Flags) {
 	return f
 }
 
+// Linux's types of hardware (linux/if_arp.h), by what is said of them.
+const (
+	hwEther    = 1
+	hwLoopback = 772
+	hwNone     = 0xfffe
+)
+
+// Hardware returns Linux's ARPHRD_ value of an EncapType.
+func Hardware(encap string) uint16 {
+	switch encap {
+	case "ether":
+		return hwEther
+	case "loopback":
+		return hwLoopback
+	}
+	return hwNone
+}
+
+// Encap is the inverse of Hardware.
+func Encap(hardware uint16) string {
+	switch hardware {
+	case hwEther:
+		return "ether"
+	case hwLoopback:
+		return "loopback"
+	}
+	return "none"
+}
+
 func encap(ifType uint8) string {
 	switch ifType {
 	case bsd.IftEther, bsd.IftBridge, bsd.IftL2VLAN:

@@ -47,6 +47,11 @@ func generate() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return write(linux, other)
+}
+
+// write returns the files, given upstream as it is for Linux and for darwin.
+func write(linux, other *view) (map[string][]byte, error) {
 	g := &generator{linux: linux, other: other, files: map[string][]byte{}}
 	g.classify()
 	for _, write := range []func() error{g.types, g.consts, g.vars, g.funcs, g.methods, g.page} {

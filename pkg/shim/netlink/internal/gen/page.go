@@ -18,11 +18,11 @@ func (g *generator) page() error {
 	for _, s := range g.state {
 		count[s]++
 	}
-	fmt.Fprintf(&b, "%d functions of upstream on Linux: %d forward on every system, %d work on macOS, %d say that they are not implemented off Linux, %d are on Linux alone.\n\n",
-		len(g.state), count[portable], count[onDarwin], count[missing], count[absent])
+	fmt.Fprintf(&b, "%d functions of upstream on Linux: %d forward on every system, %d work on macOS, %d compute everywhere, %d say that they are not implemented off Linux, %d on Linux alone.\n\n",
+		len(g.state), count[portable], count[onDarwin], count[pure], count[missing], count[absent])
 	b.WriteString("| function | Linux | macOS | note |\n|---|---|---|---|\n")
 	for _, name := range g.linux.names(isFunc) {
-		on := map[status]string{portable: "forwards", onDarwin: "works", missing: "not there", absent: "absent"}[g.state[name]]
+		on := map[status]string{portable: "forwards", onDarwin: "works", pure: "computes", missing: "not there", absent: "absent"}[g.state[name]]
 		note := works[name]
 		if note == "" && g.state[name] == missing {
 			note = "`ErrNotImplemented`"
@@ -41,6 +41,10 @@ func (g *generator) page() error {
 		if !g.kept(name) {
 			fmt.Fprintf(&b, "- `%s`%s\n", name, aliasNote(g, name))
 		}
+	}
+	b.WriteString("\n## Methods on Linux alone\n\n")
+	for _, m := range g.lacking() {
+		fmt.Fprintf(&b, "- `%s`\n", m)
 	}
 	g.files[page] = b.Bytes()
 	return nil

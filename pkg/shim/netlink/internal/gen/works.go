@@ -49,6 +49,14 @@ var works = map[string]string{
 	"NewHandle":                 "no socket is kept: methods do what the functions of their names do",
 }
 
+// computed lists the functions that need no kernel, but that upstream has on Linux
+// alone: off Linux they are written by hand.
+var computed = map[string]bool{
+	"AdjustSize": true, "AlignToAtm": true, "CalcRtable": true, "ClockFactor": true, "DeserializeRtab": true,
+	"GetSocketTimeout": true, "Hz": true, "IsBitSet": true, "NewHtbClass": true, "NewNetem": true, "SerializeRtab": true,
+	"SetBits": true, "TickInUsec": true, "Xmitsize": true, "Xmittime": true,
+}
+
 // special are names that are written by hand on every system other than Linux.
 var special = map[string]bool{
 	"Handle": true, "LinkUpdate": true,

@@ -28,6 +28,7 @@ const (
 	portable status = iota // forwards on every system
 	onDarwin               // forwards on Linux, written by hand for macOS
 	missing                // forwards on Linux, ErrNotImplemented elsewhere
+	pure                   // forwards on Linux, written by hand elsewhere
 	absent                 // on Linux alone: it has no error to return
 )
 
@@ -41,6 +42,8 @@ func (g *generator) classify() {
 		switch {
 		case hand:
 			g.state[name] = onDarwin
+		case computed[name]:
+			g.state[name] = pure
 		case o != nil && !g.other.stub[name] && o.Type().String() == sig.String():
 			g.state[name] = portable
 		case !returnsError(sig) || leftOut[name]:
