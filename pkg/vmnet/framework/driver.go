@@ -24,7 +24,8 @@ type driver struct {
 	root      bool
 	truncated atomic.Int64
 	adverts   atomic.Int64
-	// privileged is set when the older calls have been seen to work.
+	// privileged is set when a start by the older calls, or the creation of a
+	// network, has been seen to work: 1001 means something else from then on.
 	privileged atomic.Bool
 
 	mu         sync.Mutex // guards all following fields

@@ -76,7 +76,7 @@ type refusal struct {
 	code   vmnet.Code
 	root   bool   // the effective user is root
 	modern bool   // the symbols of macOS 26 are there
-	opened bool   // this process opened a logical network, so it has the privilege
+	opened bool   // this process has opened a network before, so it has the privilege
 	what   string // the network, for people: "subnet 192.168.127.0/24"
 	mode   vmnet.Mode
 }

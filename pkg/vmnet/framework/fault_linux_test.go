@@ -395,6 +395,20 @@ func TestNoPrivilege(t *testing.T) {
 	}
 }
 
+// TestProvenPrivilege has a start refused after a network was opened without root: what
+// is the matter is no privilege.
+func TestProvenPrivilege(t *testing.T) {
+	l := load(t, macOS26)
+	d := l.driver(t, framework.Config{})
+	framework.SetRoot(d, false)
+	openNetwork(t, d, shared("first"))
+	l.control(t, "fail.start", 1001)
+	err := begin(d, vmnet.NetworkConfig{Name: "bridged", Mode: vmnet.Bridged, Uplink: "en0"})
+	if !errors.Is(err, vmnet.Failure) || errors.Is(err, vmnet.ErrPermission) || !strings.Contains(err.Error(), "uplink cannot be bridged") {
+		t.Error(err)
+	}
+}
+
 // TestLimit sees that the 33rd interface is refused before the framework does.
 func TestLimit(t *testing.T) {
 	l := load(t, macOS26)

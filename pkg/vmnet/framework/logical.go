@@ -65,6 +65,7 @@ func (n *network) adopt(ctx context.Context, call string, make func() created) e
 		d.api.release(c.ref)
 		return refusal{call: c.call, code: c.code, root: d.root, modern: true, what: n.what(), mode: n.cfg.Mode}.explain()
 	}
+	d.privileged.Store(true)
 	n.mu.Lock()
 	n.ref = c.ref
 	n.mu.Unlock()

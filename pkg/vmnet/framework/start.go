@@ -157,7 +157,7 @@ func (s *startCall) result() error {
 	n := s.net
 	return refusal{
 		call: s.call, code: status, root: n.drv.root, modern: n.drv.api.modern(),
-		opened: n.kind == logical, what: n.what(), mode: n.cfg.Mode,
+		opened: n.kind == logical || n.drv.privileged.Load(), what: n.what(), mode: n.cfg.Mode,
 	}.explain()
 }
 
