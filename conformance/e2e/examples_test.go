@@ -141,6 +141,42 @@ func TestExamplesMac(t *testing.T) {
 	}
 }
 
+// TestExamplesInterrupted has somebody press Ctrl-C, or a signal end everything: the
+// scripts that run ADD run DEL, too.
+func TestExamplesInterrupted(t *testing.T) {
+	for _, c := range []struct {
+		name, program string
+		sig           syscall.Signal
+	}{{"nerdbox/run.sh", "ctr", syscall.SIGINT}, {"qemu/stream.sh", "qemu-system-x86_64", syscall.SIGTERM}} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			const endless = "#!/bin/sh\ncase $1 in --version) echo QEMU emulator version 8.2.0; exit ;; esac\necho runs >\"$RUNS\"\nexec sleep 300\n"
+			if err := os.WriteFile(filepath.Join(dir, c.program), []byte(endless), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			withPrograms(t, dir)
+			t.Setenv("RUNS", filepath.Join(dir, "runs"))
+			m := newMachine(t, nil)
+			d := &daemon{Cmd: exec.Command(example(t, c.name), "image"), done: make(chan error, 1)}
+			d.SysProcAttr, d.Stderr = &syscall.SysProcAttr{Setpgid: true}, &d.err
+			if err := m.Start(d.Cmd); err != nil {
+				t.Fatal(err)
+			}
+			go func() { d.done <- d.Wait() }()
+			wait(t, c.program, exists(filepath.Join(dir, "runs")))
+			if err := syscall.Kill(-d.Process.Pid, c.sig); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-d.done; err == nil {
+				t.Error("the script ends without an error")
+			}
+			if n := attachments(t, m); n != 0 {
+				t.Errorf("%d attachments are left\n%s", n, &d.err)
+			}
+		})
+	}
+}
+
 // TestExampleHandover runs the Go program.
 func TestExampleHandover(t *testing.T) {
 	withPrograms(t)

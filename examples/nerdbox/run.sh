@@ -12,5 +12,7 @@ cni() { # VERB
 
 cni ADD
 trap 'cni DEL' EXIT
+trap 'exit 130' INT # or a shell leaves without that
+trap 'exit 143' HUP TERM
 # shellcheck disable=SC2046 # the annotations have no spaces, or the command says so
 ctr run --rm --runtime io.containerd.nerdbox.v1 $(vmnet-shim annotations "$id") "$image" "$id" "$@"

@@ -12,6 +12,8 @@ cni() { # VERB
 
 cni ADD
 trap 'cni DEL' EXIT
+trap 'exit 130' INT # or a shell leaves without that
+trap 'exit 143' HUP TERM
 version=$("$QEMU" --version | sed -n 's/^QEMU emulator version \([0-9]*\.[0-9]*\).*/\1/p')
 # shellcheck disable=SC2046 # the arguments have no spaces, or qemu-args says so
 "$QEMU" "$@" $(vmnet-shim qemu-args "$id" --qemu-version "$version")
