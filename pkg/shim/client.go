@@ -30,7 +30,7 @@ const maxAnswer = 16 << 20
 // A Client talks to one shim. Its methods may be called from several
 // goroutines. Their errors are *Error: as the shim sent them, or with
 // CodeUnavailable when it did not answer in time or nobody listens (then they
-// also wrap ErrNotRunning).
+// also wrap ErrNotRunning), or with CodeInternal when it refused a frame fd.
 //
 // Every call may be repeated without harm. A call that finds its connection
 // closed before an answer came, as when the shim left just then, is repeated, twice
@@ -215,6 +215,8 @@ func (c *Client) wrap(op string, err error) error {
 		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, context.Canceled), cause: err}
 	case notListening(err):
 		return &Error{Code: CodeUnavailable, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, ErrNotRunning), cause: ErrNotRunning}
+	case errors.As(err, new(*handover.RefusedError)): // it was there, and said no
+		return &Error{Code: CodeInternal, Message: fmt.Sprintf("%s: %v", op, err), cause: err}
 	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM):
 		return &Error{Code: CodeDenied, Message: fmt.Sprintf("%s: shim %s: %v", op, c.addr, err), cause: err}
 	}
