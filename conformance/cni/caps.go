@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/vmnet-cni/vmnet/internal/port"
 )
 
 const srcConventions = "CONVENTIONS.md"
@@ -57,11 +59,21 @@ func capital(v any) any {
 func (p *probe) examples() object {
 	prefix, _ := p.sample()
 	return object{
-		"portMappings": []any{object{"hostPort": 48080, "containerPort": 80, "protocol": "tcp", "hostIP": "127.0.0.1"}},
+		"portMappings": []any{object{"hostPort": p.freePort(), "containerPort": 80, "protocol": "tcp", "hostIP": "127.0.0.1"}},
 		"bandwidth":    object{"ingressRate": 80000000, "ingressBurst": 8000000, "egressRate": 80000000, "egressBurst": 8000000},
 		"dns":          object{"servers": []any{"192.0.2.53"}, "searches": []any{"conformance.invalid"}, "options": []any{"ndots:2"}},
 		"ipRanges":     []any{[]any{object{"subnet": prefix.Masked().String()}}},
 	}
+}
+
+// freePort returns a port of the host that nobody has: judgements may run beside each
+// other.
+func (p *probe) freePort() uint16 {
+	ports, err := port.Find(1)
+	if err != nil {
+		p.stopf("%v", err)
+	}
+	return ports[0]
 }
 
 // withCap gives the plugin one capability argument.

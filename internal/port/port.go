@@ -20,10 +20,19 @@ const (
 // address of the host.
 func Free(t testing.TB, n int) []uint16 {
 	t.Helper()
+	ports, err := Find(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ports
+}
+
+// Find is Free for programs that are no tests.
+func Find(n int) ([]uint16, error) {
 	var ports []uint16
 	for tries := 0; len(ports) < n; tries++ {
 		if tries == 1000 {
-			t.Fatalf("%d free ports: only %d found between %d and %d", n, len(ports), first, last)
+			return nil, fmt.Errorf("%d free ports: only %d found between %d and %d", n, len(ports), first, last)
 		}
 		p := uint16(first + rand.N(last-first+1))
 		release, ok := take(p)
@@ -33,7 +42,7 @@ func Free(t testing.TB, n int) []uint16 {
 		defer release() // not before the last: no port is found twice
 		ports = append(ports, p)
 	}
-	return ports
+	return ports, nil
 }
 
 // take binds a port as any forward could, and as macOS asks for: there a listener

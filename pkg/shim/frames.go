@@ -84,7 +84,7 @@ func (c *Client) framesOnce(ctx context.Context, path string, answered *atomic.B
 }
 
 // attachedWait bounds how long attached waits.
-const attachedWait = time.Second
+const attachedWait = 5 * time.Second
 
 // attached returns when the shim, which closes the connection then, has made the
 // descriptor the attachment's: so what others send to a guest that gets it now is not
