@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -50,6 +51,9 @@ func enter() int {
 	cmd.Env = append(os.Environ(), env+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	// The child is killed when the thread that made it ends (PR_SET_PDEATHSIG), which
+	// may be before the process does.
+	runtime.LockOSThread()
 	signal.Ignore(os.Interrupt)
 	err := cmd.Run()
 	var exit *exec.ExitError

@@ -16,7 +16,9 @@ import (
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
-// giveTime bounds the wait for a descriptor that a client wants to give.
+// giveTime bounds the wait for a descriptor that a client wants to give, and then for
+// it to take the answer. What is done between may wait for the system, which a crowd of
+// links makes slow.
 const giveTime = 5 * time.Second
 
 // takeFrames takes a frame fd from the caller and makes it the attachment's peer.
@@ -44,9 +46,9 @@ func (s *Server) receiveFrames(ctx context.Context, hijacked any, a *attachment,
 	if _, err := fmt.Fprintf(conn, switching, shim.UpgradeGive); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, giveTime)
-	defer cancel()
-	m, f, err := handover.Receive(ctx, conn)
+	soon, cancel := context.WithTimeout(ctx, giveTime)
+	m, f, err := handover.Receive(soon, conn)
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -62,7 +64,9 @@ func (s *Server) receiveFrames(ctx context.Context, hijacked any, a *attachment,
 	if refusal == nil {
 		s.tell(a.rec.Key, a.rec.Owner, shim.EventHandedOver, "kind", m.Kind, "from", "client")
 	}
-	return errors.Join(refusal, handover.Answer(ctx, conn, refusal))
+	soon, cancel = context.WithTimeout(ctx, giveTime)
+	defer cancel()
+	return errors.Join(refusal, handover.Answer(soon, conn, refusal))
 }
 
 // refuseFrames says why a descriptor that came with m is not for a, or nil.
