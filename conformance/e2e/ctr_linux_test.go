@@ -92,7 +92,7 @@ func serveOutside(t *testing.T, outside namespace) net.Listener {
 // runCtr runs the script in the machine's namespace, and mounts of its own.
 func runCtr(t *testing.T, machine namespace, dir, programs string, argv ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	err := machine.do(func() error {

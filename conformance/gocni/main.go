@@ -58,7 +58,7 @@ func run() error {
 		cni.WithCapabilityCgroupPath("/kubepods/one"),
 		cni.WithCapability("io.kubernetes.cri.pod-annotations", map[string]string{"a": "b"}),
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	var failed error
 	step := func(name string, do func() (*cni.Result, error)) {

@@ -25,7 +25,7 @@ import (
 // script runs a shell script in namespaces of its own and returns its output.
 func (h *host) script(attr *syscall.SysProcAttr, path string, args ...string) string {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", append([]string{path}, args...)...)
 	cmd.SysProcAttr = attr

@@ -25,7 +25,7 @@ X
 containerd --config /run/c.toml >"$dir/containerd.log" 2>&1 &
 pid=$!
 trap 'kill $pid; wait $pid' EXIT
-for _ in $(seq 100); do ctr version >/dev/null 2>&1 && break; sleep 0.1; done
+for _ in $(seq 600); do ctr version >/dev/null 2>&1 && break; sleep 0.1; done
 ctr image import --snapshotter native "$dir/image.tar" >&2
 ip -j link >"$dir/links.before"
 nft list ruleset >"$dir/rules.before"

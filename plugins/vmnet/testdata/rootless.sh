@@ -1,7 +1,7 @@
 # A container in a user namespace, as rootless engines make it. $1 is the plugin.
 set -e
 ip link set lo up
-unshare -n sleep 60 &
+unshare -n sleep 600 &
 box=$!
 trap 'kill $box' EXIT
 until [ "$(readlink /proc/$box/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do :; done
@@ -10,6 +10,9 @@ conf='"cniVersion": "1.1.0", "name": "rootless", "type": "vmnet", "driver": "net
 result=$(echo "{$conf}" | CNI_COMMAND=ADD "$1")
 echo "{$conf, \"prevResult\": $result}" | CNI_COMMAND=CHECK "$1"
 nsenter -t $box -n ip -o addr show eth0
-nsenter -t $box -n busybox ping -c 1 -W 5 192.168.127.1
+for _ in 1 2 3 4 5 6; do # a machine that stands still for some seconds loses an answer
+  nsenter -t $box -n busybox ping -c 1 -W 5 192.168.127.1 && break
+  sleep 1
+done
 echo "{$conf}" | CNI_COMMAND=DEL "$1"
 nsenter -t $box -n ip -o link
