@@ -18,6 +18,10 @@ import (
 // ID follows.
 const earPrefix = "keeper-"
 
+// drainWait bounds drain: the ear of this process hears everything, unless the machine
+// has no time for it.
+const drainWait = time.Minute
+
 // NotifyPath is the path of the notify socket of the keeper with that process ID in
 // its Config.Dir, which is there until a shim is ready.
 func NotifyPath(dir string, pid int) string {
@@ -46,6 +50,9 @@ func (k *keeper) listen() error {
 	e.conn = conn
 	if err = os.Chmod(e.path, 0o600); err == nil {
 		e.self, err = NewNotifier(e.path)
+	}
+	if err == nil {
+		e.self.wait = drainWait
 	}
 	if err != nil {
 		e.hide()

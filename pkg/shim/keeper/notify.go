@@ -13,8 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notifyWait bounds the wait for a keeper that does not read.
-const notifyWait = 2 * time.Second
+// How long a Notifier waits for a keeper that does not read: once, and for every
+// message until it has taken one. What it was not told is told again.
+const (
+	notifyWait = 5 * time.Second
+	slowWait   = 20 * time.Millisecond
+	tellAgain  = 200 * time.Millisecond
+)
 
 // A Notifier tells a keeper what to keep. It holds duplicates of all that, so
 // that another keeper can be given it. Its methods may be called from several
@@ -23,6 +28,10 @@ type Notifier struct {
 	mu     sync.Mutex // guards all following; messages go in order
 	conn   *net.UnixConn
 	held   map[string]int
+	behind map[string]bool // names of which the keeper was not told yet; true: it may have another descriptor
+	slow   bool            // it took no message in time
+	again  *time.Timer     // tells it what is behind; nil: nothing is
+	wait   time.Duration   // notifyWait, but for tests and the keeper itself
 	closed bool
 }
 
@@ -30,7 +39,7 @@ type Notifier struct {
 // After the keeper's death Store, Take and Remove still note what is to be kept,
 // for MoveTo. The caller closes it.
 func NewNotifier(addr string) (*Notifier, error) {
-	n := &Notifier{held: map[string]int{}}
+	n := &Notifier{held: map[string]int{}, behind: map[string]bool{}, wait: notifyWait}
 	if err := n.connect(addr); err != nil {
 		return nil, err
 	}
@@ -45,7 +54,7 @@ func (n *Notifier) connect(addr string) error {
 	if n.conn != nil {
 		_ = n.conn.Close()
 	}
-	n.conn = c
+	n.conn, n.slow = c, false
 	return nil
 }
 
@@ -60,6 +69,7 @@ func (n *Notifier) MoveTo(addr string) error {
 	for name, fd := range n.held {
 		errs = append(errs, n.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd))
 	}
+	clear(n.behind)
 	return errors.Join(errs...)
 }
 
@@ -82,13 +92,16 @@ func (n *Notifier) Sync() error {
 		return fmt.Errorf("keeper: %w", err)
 	}
 	n.mu.Lock()
-	err = n.send("BARRIER=1", fd)
+	if err = n.catchUp(); err == nil {
+		err = n.send("BARRIER=1", fd)
+	}
+	wait := n.wait
 	n.mu.Unlock()
 	_ = unix.Close(fd)
 	if err != nil {
 		return err
 	}
-	if err := r.SetReadDeadline(time.Now().Add(notifyWait)); err != nil {
+	if err := r.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return fmt.Errorf("keeper: %w", err)
 	}
 	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
@@ -113,12 +126,13 @@ func (n *Notifier) Store(name string, c syscall.Conn) error {
 		_ = unix.Close(fd)
 		return fmt.Errorf("keep %s: %w", name, net.ErrClosed)
 	}
-	if old, ok := n.held[name]; ok {
-		_ = n.send("FDSTOREREMOVE=1\nFDNAME=" + name) // what follows fails as well
+	old, had := n.held[name]
+	if had {
 		_ = unix.Close(old)
 	}
 	n.held[name] = fd
-	return n.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
+	n.behind[name] = n.behind[name] || had
+	return n.catchUp()
 }
 
 // Take notes that name is kept already, since the keeper passed c on under it. c
@@ -141,11 +155,57 @@ func (n *Notifier) Take(name string, c syscall.Conn) error {
 func (n *Notifier) Remove(name string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if fd, ok := n.held[name]; ok {
+	fd, had := n.held[name]
+	if had {
 		_ = unix.Close(fd)
 		delete(n.held, name)
 	}
-	return n.send("FDSTOREREMOVE=1\nFDNAME=" + name)
+	switch other, behind := n.behind[name]; {
+	case !had && !behind:
+		return n.send("FDSTOREREMOVE=1\nFDNAME=" + name) // not noted: there is no bound to such names
+	case behind && !other:
+		delete(n.behind, name) // the keeper never had it
+		return nil
+	}
+	n.behind[name] = true
+	return n.catchUp()
+}
+
+// catchUp tells the keeper what it was not told yet: all that is new, or more, if it
+// took no messages for a while. What it does not take now it is told later. The caller
+// holds mu.
+func (n *Notifier) catchUp() error {
+	for name, other := range n.behind {
+		var err error
+		if other {
+			err = n.send("FDSTOREREMOVE=1\nFDNAME=" + name)
+		}
+		if fd, ok := n.held[name]; ok && err == nil {
+			n.behind[name] = false
+			err = n.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, fd)
+		}
+		if err == nil {
+			delete(n.behind, name)
+			continue
+		}
+		if !n.slow {
+			clear(n.behind) // it is gone: another is told everything
+			return err
+		}
+		if n.again == nil && !n.closed {
+			n.again = time.AfterFunc(tellAgain, n.later)
+		}
+		return fmt.Errorf("%w; it is told again", err)
+	}
+	return nil
+}
+
+func (n *Notifier) later() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.again = nil; !n.closed {
+		_ = n.catchUp() // who asked for it has been told that it takes longer
+	}
 }
 
 // Held returns how many descriptors are held.
@@ -163,6 +223,9 @@ func (n *Notifier) Close() error {
 		return nil
 	}
 	n.closed = true
+	if n.again != nil {
+		n.again.Stop()
+	}
 	for _, fd := range n.held {
 		_ = unix.Close(fd)
 	}
@@ -180,7 +243,10 @@ func (n *Notifier) send(state string, fds ...int) error {
 	if err != nil {
 		return fmt.Errorf("keeper: %w", err)
 	}
-	end := time.Now().Add(notifyWait)
+	end := time.Now().Add(n.wait)
+	if n.slow {
+		end = time.Now().Add(min(n.wait, slowWait))
+	}
 	_ = n.conn.SetWriteDeadline(end) // fails only when closed, as the write does
 	for {
 		var serr error
@@ -193,7 +259,9 @@ func (n *Notifier) send(state string, fds ...int) error {
 			time.Sleep(time.Millisecond)
 			continue
 		}
-		if err = errors.Join(err, serr); err != nil {
+		err = errors.Join(err, serr)
+		n.slow = errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ENOBUFS)
+		if err != nil {
 			return fmt.Errorf("keeper: %w", err)
 		}
 		return nil

@@ -85,3 +85,17 @@ func TestExamine(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestExamineForward6 looks for a forward from an IPv6 address of the host, which leads
+// to the guest's second address.
+func TestExamineForward6(t *testing.T) {
+	cfg := config(newDirs(t))
+	cfg.Drivers[shim.DriverNetstack] = &stayer{Driver: cfg.Drivers[shim.DriverNetstack], did: map[string]int{}}
+	r := start(t, cfg)
+	made := r.attach("n", "c", shim.AttachRequest{Forwards: []shim.Forward{
+		{HostIP: netip.IPv6Loopback(), HostPort: 80, ContainerPort: 80}, {HostPort: 81, ContainerPort: 80},
+	}})
+	if a, err := r.Attachment(t.Context(), "n", "c", "eth0"); err != nil || a.Problem != "" || !slices.Equal(a.Forwards, made.Forwards) {
+		t.Errorf("problem %q, forwards %v, %v, want %v", a.Problem, a.Forwards, err, made.Forwards)
+	}
+}

@@ -259,3 +259,33 @@ func fileConn(t testing.TB, f *os.File) net.Conn {
 	t.Cleanup(func() { c.Close() })
 	return c
 }
+
+// TestEndDuringHandOver has the shim asked to end while a runtime has its frame fd and
+// has not said yet that it takes it: the shim waits.
+func TestEndDuringHandOver(t *testing.T) {
+	r := start(t, config(newDirs(t)))
+	r.attach("n", "c", shim.AttachRequest{})
+	c, err := net.Dial("unix", r.dirs.ShimSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, "POST /v1/networks/n/attachments/c/eth0/frames HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: vmnet-frames\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, len("HTTP/1.1 101"))
+	if _, err := io.ReadFull(c, head); err != nil || string(head) != "HTTP/1.1 101" {
+		t.Fatalf("%q, %v", head, err)
+	}
+	r.cancel()
+	eventually(t, func() bool { _, err := os.Lstat(r.dirs.ShimSocket()); return err != nil }, func() string { return "it does not end" })
+	select {
+	case err := <-r.done:
+		r.done <- err
+		t.Errorf("ended: %v", err)
+	case <-time.After(200 * time.Millisecond): // longer than the rest takes
+	}
+	c.Close()
+	r.stop()
+}

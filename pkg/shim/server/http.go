@@ -129,6 +129,13 @@ func (s *Server) begin() bool {
 	return true
 }
 
+// busy reports whether requests are under way.
+func (s *Server) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active > 0
+}
+
 func (s *Server) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

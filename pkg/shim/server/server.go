@@ -137,8 +137,17 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) (err error) {
 	if serr := hs.Shutdown(sctx); serr != nil {
 		return errors.Join(err, fmt.Errorf("requests under way: %w", serr), hs.Close())
 	}
+	s.awaitHandOvers(sctx)
 	wg.Wait()
 	return errors.Join(err, s.leaveSettled())
+}
+
+// awaitHandOvers waits for the requests that net/http does not know any more, since
+// they took their connection from it.
+func (s *Server) awaitHandOvers(ctx context.Context) {
+	for s.busy() && ctx.Err() == nil {
+		time.Sleep(time.Millisecond) // as Shutdown does
+	}
 }
 
 // wait returns when Serve shall end, with the socket file removed.
