@@ -34,6 +34,7 @@ type door struct {
 
 	slots  chan struct{}        // one for each connection
 	lonely map[string]time.Time // attachments of an earlier door, since when without a peer; of tend alone
+	sore   sore                 // of tend alone
 
 	mu     sync.Mutex
 	guests map[string]*guest // by container ID
@@ -66,6 +67,7 @@ func (d *door) serve(ctx context.Context, l *net.UnixListener) error {
 }
 
 func (d *door) accept(ctx context.Context, l *net.UnixListener, wg *sync.WaitGroup) error {
+	var sore sore
 	for {
 		select {
 		case d.slots <- struct{}{}:
@@ -75,6 +77,7 @@ func (d *door) accept(ctx context.Context, l *net.UnixListener, wg *sync.WaitGro
 		c, err := l.AcceptUnix()
 		switch {
 		case err == nil:
+			sore.tell(d.log, nil, "connection not accepted")
 			wg.Go(func() { d.welcome(ctx, c) })
 			continue
 		case ctx.Err() != nil:
@@ -83,7 +86,7 @@ func (d *door) accept(ctx context.Context, l *net.UnixListener, wg *sync.WaitGro
 			return err
 		}
 		<-d.slots
-		d.log.WithError(err).Warn("connection not accepted")
+		sore.tell(d.log, err, "connection not accepted")
 		select {
 		case <-time.After(pauseAfter):
 		case <-ctx.Done():

@@ -92,6 +92,25 @@ func newLog(w io.Writer, verbose bool) *logrus.Logger {
 	return log
 }
 
+// A sore is a fault that is looked at again and again, and told when it begins, when
+// it becomes another, and when it is over.
+type sore struct{ last string }
+
+func (s *sore) tell(log *logrus.Logger, err error, what string) {
+	now := ""
+	if err != nil {
+		now = err.Error()
+	}
+	switch {
+	case now == s.last:
+	case err != nil:
+		log.WithError(err).Warn(what)
+	default:
+		log.Info("no more: " + what)
+	}
+	s.last = now
+}
+
 // versionFlag makes --version print v, with the short form that the real program
 // has, if any.
 func versionFlag(cmd *cobra.Command, v, short string) {

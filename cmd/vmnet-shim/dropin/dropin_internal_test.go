@@ -367,3 +367,18 @@ func TestRunIsTold(t *testing.T) {
 		t.Errorf("the shim was asked to %s, want %s", got, want)
 	}
 }
+
+// A fault that lasts is told once, and so is its end.
+func TestSore(t *testing.T) {
+	var out strings.Builder
+	log := logrus.New()
+	log.SetOutput(&out)
+	var s sore
+	for _, err := range []error{nil, io.EOF, io.EOF, io.ErrClosedPipe, nil, nil} {
+		s.tell(log, err, "shim not reached")
+	}
+	got := out.String()
+	if strings.Count(got, "\n") != 3 || strings.Count(got, "level=warning") != 2 || strings.Count(got, "no more: shim not reached") != 1 {
+		t.Error(got)
+	}
+}

@@ -28,6 +28,8 @@ type helper struct {
 	must   bool     // the DHCP server was asked for by name
 	single bool     // socket has one guest at its other end, and no name
 	has    bool     // the shim has socket
+	sore   sore     // with the shim
+	sorry  sore     // with handing over
 	lost   *uint64  // frames of the guest when the shim found it gone; nil: it did not
 	pid    int      // of the shim that was asked last
 	log    *logrus.Logger
@@ -94,10 +96,10 @@ func (h *helper) give(ctx context.Context, c *shim.Client, a shim.Attachment) {
 	err := c.Give(ctx, a, h.socket)
 	switch {
 	case err == nil:
-		h.has = true
+		h.has, h.sorry = true, sore{}
 		h.log.WithFields(logrus.Fields{"network": a.Network, "containerID": a.ContainerID, "ifname": a.IfName}).Info("socket handed over")
 	case ctx.Err() == nil:
-		h.log.WithError(err).Warn("socket not handed over")
+		h.sorry.tell(h.log, err, "socket not handed over")
 	}
 }
 
@@ -119,8 +121,8 @@ func (h *helper) check(ctx context.Context, c *shim.Client, a shim.Attachment) (
 	case h.single && !now.Peer.Connected:
 		over = h.gone(now.Counters.FromGuest.Frames)
 	}
-	if err != nil && ctx.Err() == nil {
-		h.log.WithError(err).Warn("shim not reached")
+	if ctx.Err() == nil {
+		h.sore.tell(h.log, err, "shim not reached")
 	}
 	return over
 }

@@ -22,8 +22,8 @@ func (d *door) tend(ctx context.Context) {
 		case <-look.C:
 			d.leave(ctx)
 		case <-tend.C:
-			if err := d.mend(ctx); err != nil && ctx.Err() == nil {
-				d.log.WithError(err).Warn("shim not reached")
+			if err := d.mend(ctx); ctx.Err() == nil {
+				d.sore.tell(d.log, err, "shim not reached")
 			}
 		}
 	}
