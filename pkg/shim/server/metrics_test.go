@@ -2,8 +2,10 @@ package server_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -76,9 +78,12 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
-// TestDashboard checks that what the dashboard asks for exists.
-func TestDashboard(t *testing.T) {
-	text := exposition(t)
+// A query is one of the dashboard, and where it stands.
+type query struct{ where, expr, legend string }
+
+// dashboard returns the queries of the dashboard's panels and variables.
+func dashboard(t *testing.T) (list []query) {
+	t.Helper()
 	data, err := os.ReadFile("../../../packaging/grafana/vmnet-shim.json")
 	if err != nil {
 		t.Fatal(err)
@@ -86,32 +91,94 @@ func TestDashboard(t *testing.T) {
 	var board struct {
 		Panels []struct {
 			Title   string
-			Targets []struct{ Expr string }
+			Targets []struct{ Expr, LegendFormat string }
 		}
-		Templating struct{ List []struct{ Query any } }
+		Templating struct {
+			List []struct {
+				Name, Type string
+				Query      json.RawMessage
+			}
+		}
 	}
 	if err := json.Unmarshal(data, &board); err != nil {
 		t.Fatal(err)
 	}
-	name := regexp.MustCompile(`\b(?:vmnet|process|go)_[a-z_]+\b`)
-	label := regexp.MustCompile(`[{,(]\s*([a-z_]+)\s*=~?"`)
-	n := 0
 	for _, p := range board.Panels {
 		for _, target := range p.Targets {
-			for _, m := range name.FindAllString(target.Expr, -1) {
-				n++
-				if !strings.Contains(text, "\n"+m+"{") && !strings.Contains(text, "\n"+m+" ") {
-					t.Errorf("panel %s: no metric %s", p.Title, m)
-				}
-				for _, l := range label.FindAllStringSubmatch(target.Expr, -1) {
-					if !regexp.MustCompile(`(?m)^` + m + `\{.*` + l[1] + `="`).MatchString(text) {
-						t.Errorf("panel %s: metric %s has no label %s", p.Title, m, l[1])
-					}
+			list = append(list, query{"panel " + p.Title, target.Expr, target.LegendFormat})
+		}
+	}
+	for _, v := range board.Templating.List {
+		var of struct{ Query string }
+		if v.Type != "query" {
+			continue
+		}
+		if err := json.Unmarshal(v.Query, &of); err != nil {
+			t.Fatal(err)
+		}
+		m := regexp.MustCompile(`^label_values\((.*), ([a-z_]+)\)$`).FindStringSubmatch(of.Query)
+		if m == nil {
+			t.Fatalf("variable %s: %s", v.Name, of.Query)
+		}
+		list = append(list, query{"variable " + v.Name, m[1], "{{" + m[2] + "}}"})
+	}
+	if len(list) < 15 {
+		t.Fatalf("%d queries in the dashboard", len(list))
+	}
+	return list
+}
+
+// TestDashboard checks that what the dashboard asks for exists: metrics, and the
+// labels by which it chooses, sums and names.
+func TestDashboard(t *testing.T) {
+	text := exposition(t)
+	name := regexp.MustCompile(`\b(?:vmnet|process|go)_[a-z_]+\b`)
+	label := regexp.MustCompile(`[{,(]\s*([a-z_]+)\s*=~?"`)
+	by := regexp.MustCompile(`\b(?:by|without) \(([^)]*)\)`)
+	legend := regexp.MustCompile(`\{\{([^}]*)\}\}`)
+	for _, q := range dashboard(t) {
+		var labels []string
+		for _, m := range append(label.FindAllStringSubmatch(q.expr, -1), legend.FindAllStringSubmatch(q.legend, -1)...) {
+			labels = append(labels, m[1])
+		}
+		for _, m := range by.FindAllStringSubmatch(q.expr, -1) {
+			labels = append(labels, strings.Split(m[1], ", ")...)
+		}
+		metrics := name.FindAllString(by.ReplaceAllString(q.expr, ""), -1)
+		if len(metrics) != 1 {
+			t.Errorf("%s: metrics %q in %s", q.where, metrics, q.expr)
+		}
+		for _, m := range metrics {
+			if !strings.Contains(text, "\n"+m+"{") && !strings.Contains(text, "\n"+m+" ") {
+				t.Errorf("%s: no metric %s", q.where, m)
+			}
+			for _, l := range labels {
+				if !regexp.MustCompile(`(?m)^` + m + `\{.*\b` + l + `="`).MatchString(text) {
+					t.Errorf("%s: metric %s has no label %s", q.where, m, l)
 				}
 			}
 		}
 	}
-	if n < 10 {
-		t.Errorf("%d metrics in the dashboard", n)
+}
+
+// TestDashboardQueries has Prometheus' own tool read the dashboard's queries, as
+// rules.
+func TestDashboardQueries(t *testing.T) {
+	promtool := require.UnpackedTool(t, "prometheus", "usr/bin/promtool")
+	var rules []map[string]string
+	vars := strings.NewReplacer("$__rate_interval", "5m", "$network", ".*", "$container", ".*")
+	for i, q := range dashboard(t) {
+		rules = append(rules, map[string]string{"record": fmt.Sprintf("query_%d", i), "expr": vars.Replace(q.expr)})
+	}
+	data, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": rules}}}) // JSON is YAML
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(promtool, "check", "rules", file).CombinedOutput(); err != nil || !strings.Contains(string(out), fmt.Sprintf("%d rules found", len(rules))) {
+		t.Errorf("promtool: %v\n%s", err, out)
 	}
 }
