@@ -2,6 +2,7 @@ package cni
 
 import (
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func capital(v any) any {
 func (p *probe) examples() object {
 	prefix, _ := p.sample()
 	return object{
-		"portMappings": []any{object{"hostPort": p.freePort(), "containerPort": 80, "protocol": "tcp", "hostIP": "127.0.0.1"}},
+		"portMappings": []any{object{"hostPort": freePort(), "containerPort": 80, "protocol": "tcp", "hostIP": "127.0.0.1"}},
 		"bandwidth":    object{"ingressRate": 80000000, "ingressBurst": 8000000, "egressRate": 80000000, "egressBurst": 8000000},
 		"dns":          object{"servers": []any{"192.0.2.53"}, "searches": []any{"conformance.invalid"}, "options": []any{"ndots:2"}},
 		"ipRanges":     []any{[]any{object{"subnet": prefix.Masked().String()}}},
@@ -67,11 +68,12 @@ func (p *probe) examples() object {
 }
 
 // freePort returns a port of the host that nobody has: judgements may run beside each
-// other.
-func (p *probe) freePort() uint16 {
+// other. Where none can be tried, as in a new namespace whose loopback is down, nobody
+// is there to have it.
+func freePort() uint16 {
 	ports, err := port.Find(1)
 	if err != nil {
-		p.stopf("%v", err)
+		return uint16(10000 + rand.N(20000))
 	}
 	return ports[0]
 }

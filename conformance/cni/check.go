@@ -165,7 +165,7 @@ func (p *probe) checkForward() bool {
 	if p.target.Drift == "" || !p.declares("portMappings") {
 		return false
 	}
-	a := p.attachment(0, withCap("portMappings", []any{object{"hostPort": p.freePort(), "containerPort": 80, "protocol": "tcp"}}))
+	a := p.attachment(0, withCap("portMappings", []any{object{"hostPort": freePort(), "containerPort": 80, "protocol": "tcp"}}))
 	a.mustAdd()
 	defer a.del()
 	if !p.drift(a, "forward") {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmnet-cni/vmnet/conformance/cni"
 	"github.com/vmnet-cni/vmnet/internal/require"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
 // tapCase is driver tap, whose bridges and rules are in a network namespace that
@@ -29,6 +30,13 @@ func TestVMNetTap(t *testing.T) {
 			judgeApart(t, target)
 		})
 	}
+	t.Run("frames", func(t *testing.T) { // of a machine that has the tap itself
+		needAll(t)
+		t.Parallel()
+		d := tapCase
+		d.frames = shim.FramesTap
+		judgeApart(t, vmnetTarget(t, bin, d))
+	})
 }
 
 // judgeApart is judge by the command, in a namespace of its own, in which links are

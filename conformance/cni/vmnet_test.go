@@ -1,6 +1,7 @@
 package cni_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -17,11 +18,13 @@ import (
 	"github.com/vmnet-cni/vmnet/internal/require"
 	"github.com/vmnet-cni/vmnet/internal/tempdir"
 	"github.com/vmnet-cni/vmnet/pkg/handover"
+	"github.com/vmnet-cni/vmnet/pkg/shim"
 )
 
 // A driverCase is a driver that the plugin of this repository is judged over.
 type driverCase struct {
 	name, driver string
+	frames       string                    // "" for dgram
 	capabilities string                    // more of them, as JSON members
 	env          func(*testing.T) []string // of the plugin, and so of the shim that it starts
 }
@@ -43,9 +46,9 @@ func drivers() []driverCase {
 // config is what the plugin is judged with.
 func (d driverCase) config() []byte {
 	return fmt.Appendf(nil, `{
-  "cniVersion": "1.1.0", "name": "judged", "type": "vmnet", "mode": "shared", "driver": %q, "shim": {"timeout": "10s"},
+  "cniVersion": "1.1.0", "name": "judged", "type": "vmnet", "mode": "shared", "driver": %q, "frames": %q, "shim": {"timeout": "10s"},
   "capabilities": {"mac": true, "ips": true, "dns": true, "portMappings": true, "bandwidth": true, "ipRanges": true%s}
-}`, d.driver, d.capabilities)
+}`, d.driver, cmp.Or(d.frames, shim.FramesDgram), d.capabilities)
 }
 
 // TestVMNet judges the plugin of this repository by the letter, over every driver
@@ -79,6 +82,13 @@ func TestVMNet(t *testing.T) {
 			judge(t, target)
 		})
 	}
+	t.Run("netstack/stream", func(t *testing.T) {
+		needAll(t)
+		t.Parallel()
+		d := drivers()[0]
+		d.frames = shim.FramesStream
+		judge(t, vmnetTarget(t, bin, d))
+	})
 }
 
 // allEnv asks for every driver in every domain, as make conformance does. Without
@@ -89,7 +99,15 @@ const allEnv = "VMNET_CONFORMANCE_ALL"
 // asked for.
 func (d driverCase) need(t *testing.T, names ...string) {
 	t.Helper()
-	if os.Getenv(allEnv) == "" && d.driver != "netstack" && !slices.Contains(names, d.name) {
+	if d.driver != "netstack" && !slices.Contains(names, d.name) {
+		needAll(t)
+	}
+}
+
+// needAll skips unless everything is asked for.
+func needAll(t *testing.T) {
+	t.Helper()
+	if os.Getenv(allEnv) == "" {
 		t.Skip("only by make conformance, which sets " + allEnv)
 	}
 }

@@ -109,6 +109,9 @@ func vmnetTake(ctx context.Context, run, what string) error {
 	if err != nil {
 		return err
 	}
+	if a.SocketPath == "" {
+		return errors.ErrUnsupported
+	}
 	return os.Remove(a.SocketPath)
 }
 
