@@ -74,7 +74,7 @@ read addr dns search </tmp/lease6
 echo "$addr $dns $search"
 ip -6 addr add $addr/128 dev eth0`
 	bySLAAC = `true`
-	settled = `for i in $(seq 100); do ip -6 addr show dev eth0 scope global | grep -q inet6 && ! ip -6 addr show dev eth0 | grep -q tentative && ip -6 route | grep -q ^default && break; sleep 0.1; done
+	settled = `for i in $(seq 600); do ip -6 addr show dev eth0 scope global | grep -q inet6 && ! ip -6 addr show dev eth0 | grep -q tentative && ip -6 route | grep -q ^default && break; sleep 0.1; done
 ip -6 addr show dev eth0; ip -6 route`
 )
 

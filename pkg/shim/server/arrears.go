@@ -118,41 +118,32 @@ func (s *Server) settleOnce(ctx context.Context) error {
 		}
 	}
 	if sweep {
-		found, err := s.findStrays(ctx)
-		if err != nil {
+		if err := s.findStrays(ctx); err != nil {
 			errs = append(errs, err)
 			s.arrears.owe(func() { s.arrears.sweep = true })
-		}
-		for _, k := range found {
-			if strays == nil {
-				strays = map[ipam.Key]bool{}
-			}
-			strays[k] = true
 		}
 	}
 	for k := range strays {
 		err := s.releaseStray(ctx, k)
-		switch {
-		case err == nil:
-		case errors.Is(err, ipam.ErrUnavailable), ctx.Err() != nil:
-			errs = append(errs, err)
+		if errors.Is(err, ipam.ErrUnavailable) || ctx.Err() != nil {
 			s.arrears.oweStray(k)
-		default:
+		} else if err != nil {
 			s.logOf(k).WithError(err).Error("lease without attachment not released")
 		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// findStrays lists the leases of this machine that have no attachment now.
-func (s *Server) findStrays(ctx context.Context) (found []ipam.Key, err error) {
+// findStrays notes the leases of this machine that have no attachment now.
+func (s *Server) findStrays(ctx context.Context) error {
 	leases, err := s.cfg.Leases.List(ctx, "")
 	for _, l := range leases {
 		if s.cfg.Leases.Owns(l) && s.find(caller{uid: 0}, l.Key) == nil {
-			found = append(found, l.Key)
+			s.arrears.oweStray(l.Key)
 		}
 	}
-	return found, err
+	return err
 }
 
 // releaseStray releases the lease of k if it has no attachment, or the rest of one
@@ -166,11 +157,17 @@ func (s *Server) releaseStray(ctx context.Context, k ipam.Key) error {
 	a := s.find(caller{uid: 0}, k)
 	switch {
 	case a == nil:
-		if err := s.cfg.Leases.Release(ctx, k); err != nil {
-			return err
+		l, err := s.cfg.Leases.Lookup(ctx, k)
+		if errors.Is(err, ipam.ErrNotFound) || err == nil && !s.cfg.Leases.Owns(l) {
+			return nil
 		}
-		s.logOf(k).Info("lease without attachment released")
-		return nil
+		if err == nil {
+			err = s.cfg.Leases.Release(ctx, k)
+		}
+		if err == nil {
+			s.logOf(k).WithField("ip", l.Addr().String()).Info("lease without attachment released")
+		}
+		return err
 	case !a.leaving:
 		return nil // it is there again
 	}

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
@@ -201,3 +205,41 @@ func TestSharedMemory(t *testing.T) {
 		t.Errorf("got %s, want %s again", again, first)
 	}
 }
+
+// TestDetachKeepsFailing: a DELETE that cannot be done for another reason is tried
+// again now and then, not all the time.
+func TestDetachKeepsFailing(t *testing.T) {
+	cfg := config(newDirs(t))
+	var failed atomic.Int64
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	log.AddHook(countErrors{&failed})
+	cfg.Log = log
+	r := start(t, cfg)
+	r.attach("n", "c1", shim.AttachRequest{})
+	file := cfg.Dirs.AttachmentFile("n", "c1", "eth0")
+	if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Detach(t.Context(), "n", "c1", "eth0"); err == nil {
+		t.Error("detached, though the state file cannot be removed")
+	}
+	begin := time.Now()
+	eventually(t, func() bool { return failed.Load() >= 4 }, func() string { return "it is not tried again" })
+	if took := time.Since(begin); took < 250*time.Millisecond {
+		t.Errorf("three attempts and the first in %s", took)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		list, err := r.Attachments(t.Context())
+		return err == nil && len(list) == 0
+	}, func() string { return "c1 is listed still" })
+}
+
+// countErrors is a hook that counts entries of level Error.
+type countErrors struct{ n *atomic.Int64 }
+
+func (countErrors) Levels() []logrus.Level     { return []logrus.Level{logrus.ErrorLevel} }
+func (c countErrors) Fire(*logrus.Entry) error { c.n.Add(1); return nil }

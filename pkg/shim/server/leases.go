@@ -113,7 +113,7 @@ func (s *Server) reclaimLeases(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if a := s.find(caller{uid: 0}, k); a != nil {
+		if a := s.find(caller{uid: 0}, k); a != nil && !a.leaving {
 			errs = append(errs, s.registerLease(ctx, a.rec))
 		}
 		unlock()
