@@ -118,15 +118,19 @@ func TestKilled(t *testing.T) {
 		kill := time.AfterFunc(time.Duration(rand.IntN(400))*time.Millisecond, func() { _ = syscall.Kill(st.PID, syscall.SIGKILL) })
 		var g errgroup.Group
 		for i := range 12 {
+			guest := "vm://x"
+			if i%3 == 0 {
+				guest = newSpace(t).path() // a container
+			}
 			g.Go(func() error {
 				id := fmt.Sprintf("r%d-%d", round, i)
 				// Both may meet the kill.
-				_, _ = m.AddWith(soon(t), id, "vm://x", map[string]any{
+				_, _ = m.AddWith(soon(t), id, guest, map[string]any{
 					"portMappings": []map[string]any{{"hostPort": 20000 + 12*round + i, "containerPort": 80, "protocol": "tcp"}},
 					"bandwidth":    map[string]int{"ingressRate": 100_000_000, "ingressBurst": 10_000_000},
 				})
 				if i%2 == 0 {
-					_ = m.Del(soon(t), id, "vm://x")
+					_ = m.Del(soon(t), id, guest)
 				}
 				return nil
 			})
