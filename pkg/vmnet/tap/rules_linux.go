@@ -52,6 +52,9 @@ func (d *device) SetRules(_ context.Context, r vmnet.Rules) error {
 		if err := d.refuseRules(r); err != nil {
 			return err
 		}
+		if d.plugged != nil { // a macvlan: no rule of ours sees its frames
+			return d.setRules(nil)
+		}
 	}
 	// First who answers, then what is dropped: no request is lost between.
 	next, err := d.newAnswers(r.Answer)
@@ -69,8 +72,14 @@ func (d *device) SetRules(_ context.Context, r vmnet.Rules) error {
 
 // refuseRules refuses what a macvtap does not have. What its guest sends leaves by
 // the macvtap (hook egress), where it can be judged, but not answered; what comes
-// for it waits nowhere.
+// for it waits nowhere. Frames of a macvlan in a namespace pass nothing of the host's:
+// that such a guest sends as itself is up to who leaves it without CAP_NET_ADMIN, but
+// what was asked for beyond that is refused.
 func (d *device) refuseRules(r vmnet.Rules) error {
+	if d.plugged != nil && (r.FromGuest.Bits != 0 || len(r.Guard.Allow)+len(r.Guard.Deny) > 0) {
+		return fmt.Errorf("rules of %s: uplink %s has addresses, so the container has a macvlan, whose frames the host does not see: want no limit, allow or deny, or an uplink without addresses: %w",
+			d.name, d.net.info.Uplink, errors.ErrUnsupported)
+	}
 	if r.Answer == nil && r.ToGuest.Bits == 0 {
 		return nil
 	}

@@ -168,6 +168,35 @@ func TestHalfMade(t *testing.T) {
 	}
 }
 
+// TestMacvlanRules has a container on an uplink with addresses: what cannot be judged
+// there is refused if it was asked for, and there is no table that does nothing.
+func TestMacvlanRules(t *testing.T) {
+	ownns.Needs(t)
+	n := open(t, newDriver(t), vmnet.NetworkConfig{Mode: vmnet.Bridged, Uplink: cable(t, "up3", "10.9.7.1/24")})
+	d, err := n.Start(t.Context(), vmnet.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(r vmnet.Rules) error { return d.(vmnet.Ruler).SetRules(t.Context(), r) }
+	guard := vmnet.Rules{Guard: vmnet.Guard{MAC: true, RA: true}}
+	if err := set(guard); err != nil || tablesOf(t, d) != 1 {
+		t.Errorf("macvtap: %v, %d tables", err, tablesOf(t, d))
+	}
+	if err := d.(vmnet.Plugger).Plug(t.Context(), newSpace(t).file, "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(guard); err != nil || tablesOf(t, d) != 0 {
+		t.Errorf("macvlan: %v, %d tables", err, tablesOf(t, d))
+	}
+	for what, r := range map[string]vmnet.Rules{
+		"limit": {FromGuest: vmnet.Rate{Bits: 1e6}}, "deny": {Guard: vmnet.Guard{Deny: []netip.Prefix{subnet}}},
+	} {
+		if err := set(r); !errors.Is(err, errors.ErrUnsupported) || tablesOf(t, d) != 0 {
+			t.Errorf("%s: %v, %d tables, want that it is not supported", what, err, tablesOf(t, d))
+		}
+	}
+}
+
 // TestSweepMacvlan finds the link of a guest in its namespace, where a killed process
 // left it: what has come back keeps its own, and so does what only began to come back
 // until it is closed.
