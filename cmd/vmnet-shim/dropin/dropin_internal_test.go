@@ -382,3 +382,17 @@ func TestSore(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// FuzzSource reads the beginning of a guest's stream.
+func FuzzSource(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 60, 255, 255, 255, 255, 255, 255, 0x52, 0x54, 0, 0, 0, 1})
+	f.Add(make([]byte, peekLen))
+	f.Fuzz(func(t *testing.T, head []byte) {
+		if len(head) != peekLen { // as peekMAC has it
+			return
+		}
+		if mac, err := sourceOf(head); err == nil && (len(containerID(mac)) != len("mac-")+12 || mac[0]&1 != 0) {
+			t.Errorf("%x: %s, %s", head, mac, containerID(mac))
+		}
+	})
+}
