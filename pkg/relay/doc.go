@@ -51,6 +51,8 @@
 // full in sendmmsg(2): one wake-up instead of a detour through Go's poller. [Threads]
 // bounds how many do; idle guests have none. A Close may take as long to be noticed,
 // and a batch may wait up to 5 ms longer for each of 8 frames than PeerWait says.
+// A socket or tap takes one descriptor more than itself, of an epoll: it is not in
+// Go's poller, whose threads every frame for a reader at work would wake.
 //
 // Frames of the guest over a [Limit] wait, up to 200 ms each, and those behind them
 // in the guest's socket; frames to the guest wait in a queue of 100 ms at the

@@ -57,6 +57,7 @@ func (h *heat) again() bool {
 	}
 	if h.hot = t.take(); h.hot {
 		h.took = t
+		h.s.rest()
 	}
 	return h.hot
 }
@@ -96,6 +97,13 @@ func (t *Threads) take() bool {
 func (t *Threads) give() {
 	if t != nil {
 		t.n.Add(-1)
+	}
+}
+
+// rest has frames wake nobody in Go's poller: the reader waits in the kernel.
+func (s *sock) rest() {
+	if w, ok := s.conn.(*watch); ok {
+		w.rest()
 	}
 }
 

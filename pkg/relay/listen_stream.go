@@ -54,7 +54,7 @@ func (r *Relay) welcome(c *net.UnixConn) {
 	if old, ok := r.vacant(); ok {
 		release := func() {}
 		if r.cfg.Hold != nil {
-			release = r.cfg.Hold(c)
+			release = r.cfg.Hold(s.conn)
 		}
 		if r.admit(p, KindStream, old, false, release) {
 			return

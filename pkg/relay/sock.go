@@ -15,7 +15,7 @@ import (
 )
 
 // conn is what a port needs of a net.Conn or a bound socket. Reads park in Go's
-// poller (RawConn.Read). Writes go through RawConn.Control, which holds the
+// poller (RawConn.Read; on Linux see watch). Writes go through RawConn.Control, which holds the
 // descriptor open and no lock: the port's own lock orders them.
 type conn interface {
 	syscall.Conn
@@ -60,6 +60,7 @@ func fromFile(f *os.File, maxFrame, sotype int) (*sock, error) {
 
 // newSock owns c, also when it fails.
 func newSock(c conn, maxFrame int) (*sock, error) {
+	c = watched(c)
 	raw, err := c.SyscallConn()
 	if err != nil {
 		c.Close()

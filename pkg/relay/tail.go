@@ -18,7 +18,7 @@ func (w *streamWriter) keep(frame []byte, off int) {
 	}
 }
 
-// flush sends tail from a goroutine of its own, which parks in Go's poller while
+// flush sends tail from a goroutine of its own, which waits without a thread while
 // the peer takes nothing, and ends when tail is sent or the port is closed.
 func (w *streamWriter) flush() {
 	_ = w.s.raw.Write(func(fd uintptr) bool { // fails when the port is closed

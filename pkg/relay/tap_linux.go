@@ -22,7 +22,7 @@ const tapFlags = unix.IFF_TUN | unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HD
 
 // A tapPort is a tap interface.
 type tapPort struct {
-	file   *os.File
+	file   conn
 	raw    syscall.RawConn
 	max    int
 	large  *tapLarge // nil: the tap has no header before its frames
@@ -60,11 +60,7 @@ func newTapPort(f *os.File, maxFrame int) (Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := own.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	p := &tapPort{file: own, raw: raw, max: maxFrame}
+	p := &tapPort{file: own, raw: own, max: maxFrame}
 	p.drops.Store(new(drops))
 	p.read, p.write = p.readSome, p.writeAll
 	if header {
@@ -74,10 +70,9 @@ func newTapPort(f *os.File, maxFrame int) (Port, error) {
 	return p, nil
 }
 
-// ownTap returns a duplicate of f, which must be a tap, that Go's poller knows, and
-// whether it has a header before its frames. The kernel is told then that large
-// segments may come.
-func ownTap(f *os.File) (own *os.File, header bool, err error) {
+// ownTap returns a duplicate of f, which must be a tap, and whether it has a header
+// before its frames. The kernel is told then that large segments may come.
+func ownTap(f *os.File) (own *watch, header bool, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return nil, false, err
@@ -95,19 +90,12 @@ func ownTap(f *os.File) (own *os.File, header bool, err error) {
 		if header {
 			err = setHeader(int(fd))
 		}
-		if err != nil {
-			return
+		if err == nil {
+			err = unix.SetNonblock(int(fd), true) // readv(2) has no flag for it
 		}
-		var dup int
-		if dup, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err != nil {
-			err = os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
-			return
+		if err == nil {
+			own, err = newWatch(int(fd))
 		}
-		if err = unix.SetNonblock(dup, true); err != nil { // before NewFile looks at it
-			_ = unix.Close(dup)
-			return
-		}
-		own = os.NewFile(uintptr(dup), "tap")
 	})
 	if cerr != nil {
 		return nil, false, cerr
@@ -160,9 +148,8 @@ func (p *tapPort) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 		case p.closed.Load():
 			return 0, net.ErrClosed
 		case err != nil, p.errn == unix.EBADFD:
-			// The interface was deleted, or its namespace. Go's poller knows it first:
-			// of a tap with EPOLLERR alone (linux/drivers/net/tun.c, tun_chr_poll) it
-			// says that it is not pollable.
+			// The interface was deleted, or its namespace. Whoever reads is woken, since
+			// EPOLLERR is always waited for (tun_chr_poll in linux/drivers/net/tun.c).
 			return 0, io.EOF
 		case p.errn != 0:
 			return 0, os.NewSyscallError("readv", p.errn)
