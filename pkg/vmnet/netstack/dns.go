@@ -30,10 +30,10 @@ type dnsServer struct {
 	g         *gateway
 	names     *names.Table
 	resolvers resolvers
-	forwards  bool          // a shared network: other names are asked of the resolvers
-	inFlight  chan struct{} // one token per query being answered
-	conns     chan struct{} // one token per open connection
-	buffers   sync.Pool     // of *[]byte, 64 KiB long
+	forwards  bool      // a shared network: other names are asked of the resolvers
+	inFlight  *quota    // queries being answered
+	conns     *quota    // open connections
+	buffers   sync.Pool // of *[]byte, 64 KiB long
 }
 
 func newDNSServer(g *gateway) *dnsServer {
@@ -43,8 +43,8 @@ func newDNSServer(g *gateway) *dnsServer {
 		names:     names.New(g.info.Domain, g.info.Subnet, g.info.Subnet6),
 		resolvers: resolvers{fixed: g.info.Resolvers, path: g.cfg.ResolvConf},
 		forwards:  g.info.Mode == vmnet.Shared,
-		inFlight:  make(chan struct{}, l.DNSInFlight),
-		conns:     make(chan struct{}, l.DNSConns),
+		inFlight:  newQuota(l.DNSInFlight),
+		conns:     newQuota(l.DNSConns),
 	}
 	// Both names are valid labels; only a domain that is no name fails, and then
 	// there are no own names.
@@ -63,20 +63,19 @@ func (d *dnsServer) handleUDP(key flowKey, payload []byte) {
 		d.g.count.drop(DNSMalformed)
 		return
 	}
-	select {
-	case d.inFlight <- struct{}{}:
-	default:
+	asks := owner{d.g, key.guest.Addr()}
+	if !d.inFlight.take(asks) {
 		d.g.count.drop(DNSLimit)
 		return
 	}
 	query := append([]byte(nil), payload...)
 	if !d.g.start(func() {
-		defer func() { <-d.inFlight }()
+		defer d.inFlight.give(asks)
 		if reply := d.answer(query, false); reply != nil {
 			d.reply(key, reply)
 		}
 	}) {
-		<-d.inFlight
+		d.inFlight.give(asks)
 	}
 }
 
@@ -92,15 +91,14 @@ func (d *dnsServer) reply(key flowKey, msg []byte) {
 // serveDNS answers a guest's connection to the gateway's port 53.
 func (t *tcpNAT) serveDNS(r *tcp.ForwarderRequest, id stack.TransportEndpointID) {
 	d := t.g.dns
-	select {
-	case d.conns <- struct{}{}:
-	default:
+	asks := owner{t.g, toAddr(id.RemoteAddress)}
+	if !d.conns.take(asks) {
 		t.g.count.drop(DNSLimit)
 		r.Complete(true)
 		t.dialed(id)
 		return
 	}
-	defer func() { <-d.conns }()
+	defer d.conns.give(asks)
 	var wq waiter.Queue
 	ep, terr := r.CreateEndpoint(&wq)
 	r.Complete(false)

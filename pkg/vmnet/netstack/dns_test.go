@@ -264,3 +264,36 @@ func TestDNSGarbage(t *testing.T) {
 		t.Errorf("afterwards: %s", got)
 	}
 }
+
+// TestDNSShare has one guest ask what nobody answers, and keep connections: another is
+// served all the same.
+func TestDNSShare(t *testing.T) {
+	silent := resolver(t, func(dns.ResponseWriter, *dns.Msg) {})
+	n := openNetwork(t, netstack.Config{Limits: netstack.Limits{DNSInFlight: 8, DNSConns: 4, DNSTimeout: time.Hour}},
+		func(c *vmnet.NetworkConfig) { c.Resolvers = []netip.AddrPort{silent} })
+	greedy, other := newGuest(t, n, "192.168.127.2"), newGuest(t, n, "192.168.127.3")
+	at := netip.AddrPortFrom(n.Info().Gateway, 53)
+	query, err := new(dns.Msg).SetQuestion("example.com.", dns.TypeA).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := greedy.dialUDP(at)
+	for range 3 { // a quarter of 8, and one more
+		if _, err := c.Write(query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drops := func(want uint64) func() bool { return func() bool { return n.Stats().Drops["dns-limit"] >= want } }
+	wait(t, "a query dropped", drops(1))
+	greedy.mustDial(at)
+	if c, err := greedy.dial(at); err == nil {
+		_ = c.Close()
+		t.Error("a second connection was accepted")
+	}
+	wait(t, "a connection refused", drops(2))
+	for _, network := range []string{"udp", "tcp"} {
+		if got := text(other.query(network, "gateway.vm.internal.", dns.TypeA)); got != "NOERROR 192.168.127.1 own" {
+			t.Errorf("another guest, %s: %s", network, got)
+		}
+	}
+}

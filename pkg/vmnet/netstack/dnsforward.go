@@ -43,7 +43,7 @@ func (d *dnsServer) ask(to netip.AddrPort, query []byte, m *dns.Msg, tcp bool) [
 	}
 	ctx, cancel := context.WithTimeout(d.g.ctx, d.g.cfg.Limits.DNSTimeout)
 	defer cancel()
-	own := socketOwner{g: d.g}
+	own := owner{g: d.g}
 	if !d.g.cfg.sockets.take(own) {
 		d.g.count.drop(SocketLimit)
 		return nil

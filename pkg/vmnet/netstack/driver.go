@@ -23,7 +23,7 @@ type Config struct {
 	// per packet. Nil: nobody.
 	Log func(format string, args ...any)
 
-	sockets *sockets // of the driver
+	sockets *quota // of the driver
 }
 
 // A Driver opens networks whose gateway is a TCP/IP stack in the process.
@@ -34,7 +34,7 @@ var _ vmnet.Driver = (*Driver)(nil)
 // New returns a driver. It holds nothing open by itself.
 func New(cfg Config) *Driver {
 	cfg.Limits = cfg.Limits.withDefaults()
-	cfg.sockets = newSockets(cfg.Limits.Sockets)
+	cfg.sockets = newQuota(cfg.Limits.Sockets)
 	if cfg.ResolvConf == "" {
 		cfg.ResolvConf = resolvConf
 	}

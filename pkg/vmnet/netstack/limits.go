@@ -8,6 +8,7 @@ import "time"
 type Limits struct {
 	// TCPPerGuest and TCPTotal bound open TCP flows, those being dialled
 	// included. A connection beyond them is refused with RST. 2048 and 8192.
+	// Of these 4096 are dialled at once, 1024 for each guest.
 	TCPPerGuest, TCPTotal int
 	// TCPIdle ends a TCP flow on which nothing moved. RFC 5382, REQ-5 wants at
 	// least 2 h 4 min, the default.
@@ -35,10 +36,11 @@ type Limits struct {
 	// counted as SocketLimit. Half of RLIMIT_NOFILE.
 	Sockets int
 
-	// DNSInFlight bounds DNS queries being answered at once. More are dropped,
-	// and the guest's resolver asks again. 256.
+	// DNSInFlight bounds DNS queries being answered at once, a quarter of them for
+	// each guest. More are dropped, and the guest's resolver asks again. 1024.
 	DNSInFlight int
-	// DNSConns bounds the guests' open TCP connections to the DNS server. 64.
+	// DNSConns bounds the guests' open TCP connections to the DNS server, a quarter
+	// of them for each guest. 256.
 	DNSConns int
 	// DNSTimeout is how long one resolver has to answer. 2 s.
 	DNSTimeout time.Duration
@@ -73,8 +75,8 @@ func (l Limits) withDefaults() Limits {
 	def(&l.PingTotal, 128)
 	def(&l.PingIdle, time.Minute)
 	def(&l.Sockets, defaultSockets())
-	def(&l.DNSInFlight, 256)
-	def(&l.DNSConns, 64)
+	def(&l.DNSInFlight, 1024)
+	def(&l.DNSConns, 256)
 	def(&l.DNSTimeout, 2*time.Second)
 	def(&l.QueueFrames, 2048)
 	def(&l.QueueBytes, 8<<20)

@@ -49,7 +49,7 @@ func newNATTable[S io.Closer](perGuest, limit int, c *counters, g *gateway) *nat
 // reserve takes a socket of the host for a flow of guest: one of the guest's own flows
 // makes room if there is none. Without room it counts that and reports false.
 func (t *natTable[S]) reserve(guest netip.Addr) bool {
-	s, o := t.g.cfg.sockets, socketOwner{t.g, guest}
+	s, o := t.g.cfg.sockets, owner{t.g, guest}
 	if s.take(o) {
 		return true
 	}
@@ -68,7 +68,7 @@ func (t *natTable[S]) reserve(guest netip.Addr) bool {
 // unreserve gives a socket back that no flow got, or whose flow has ended.
 func (t *natTable[S]) unreserve(guest netip.Addr) {
 	if t.g != nil {
-		t.g.cfg.sockets.give(socketOwner{t.g, guest})
+		t.g.cfg.sockets.give(owner{t.g, guest})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -16,9 +17,9 @@ import (
 )
 
 const (
-	// maxDialing bounds connections being dialled at once. A SYN beyond it is
-	// not answered, so that the guest tries again.
-	maxDialing = 1024
+	// maxDialing bounds connections being dialled at once, a quarter of them for each
+	// guest. A SYN beyond it is not answered, so that the guest tries again.
+	maxDialing = 4096
 	dnsPort    = 53
 )
 
@@ -31,6 +32,7 @@ type tcpNAT struct {
 
 	mu       sync.Mutex // guards all following fields
 	total    uint64
+	guests   map[tcpip.Address]int                // how many of dialing are a guest's
 	dialing  map[stack.TransportEndpointID][]byte // the SYN's headers, for an ICMP error
 	perGuest map[netip.Addr]int
 	count    int
@@ -41,6 +43,7 @@ func newTCPNAT(g *gateway) *tcpNAT {
 	t := &tcpNAT{
 		g:        g,
 		epoch:    time.Now(),
+		guests:   make(map[tcpip.Address]int),
 		dialing:  make(map[stack.TransportEndpointID][]byte),
 		perGuest: make(map[netip.Addr]int),
 		flows:    make(map[*tcpFlow]struct{}),
@@ -59,17 +62,11 @@ func (t *tcpNAT) handlePacket(id stack.TransportEndpointID, pkt *stack.PacketBuf
 	if flags&(header.TCPFlagSyn|header.TCPFlagAck) != header.TCPFlagSyn {
 		return false
 	}
-	t.mu.Lock()
-	_, known := t.dialing[id]
-	if !known && len(t.dialing) >= maxDialing {
-		t.mu.Unlock()
+	known, ok := t.dials(id, quoteOf(pkt))
+	if !ok {
 		t.g.count.drop(FlowLimit)
 		return true
 	}
-	if !known {
-		t.dialing[id] = quoteOf(pkt)
-	}
-	t.mu.Unlock()
 	if t.forwarder.HandlePacket(id, pkt) {
 		return true
 	}
@@ -79,12 +76,34 @@ func (t *tcpNAT) handlePacket(id stack.TransportEndpointID, pkt *stack.PacketBuf
 	return false
 }
 
+// dials notes the headers of the SYN of id, and reports whether it was known, or may
+// be dialled.
+func (t *tcpNAT) dials(id stack.TransportEndpointID, quote []byte) (known, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known = t.dialing[id]; known {
+		return true, true
+	}
+	if len(t.dialing) >= maxDialing || t.guests[id.RemoteAddress] >= maxDialing/4 {
+		return false, false
+	}
+	t.dialing[id] = quote
+	t.guests[id.RemoteAddress]++
+	return false, true
+}
+
 // dialed forgets the SYN of id and returns its headers.
 func (t *tcpNAT) dialed(id stack.TransportEndpointID) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	quote := t.dialing[id]
+	quote, known := t.dialing[id]
+	if !known {
+		return nil
+	}
 	delete(t.dialing, id)
+	if t.guests[id.RemoteAddress]--; t.guests[id.RemoteAddress] == 0 {
+		delete(t.guests, id.RemoteAddress)
+	}
 	return quote
 }
 
@@ -203,7 +222,7 @@ func (t *tcpNAT) acquire(guest netip.Addr) bool {
 		t.g.count.drop(FlowLimit)
 		return false
 	}
-	if !t.g.cfg.sockets.take(socketOwner{t.g, guest}) {
+	if !t.g.cfg.sockets.take(owner{t.g, guest}) {
 		t.g.count.drop(SocketLimit)
 		return false
 	}
@@ -214,7 +233,7 @@ func (t *tcpNAT) acquire(guest netip.Addr) bool {
 
 // release gives back what acquire took; the socket is closed.
 func (t *tcpNAT) release(guest netip.Addr) {
-	t.g.cfg.sockets.give(socketOwner{t.g, guest})
+	t.g.cfg.sockets.give(owner{t.g, guest})
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count--
