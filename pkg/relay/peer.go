@@ -26,7 +26,15 @@ type accountant interface {
 	countInto(d *drops, wait time.Duration, t *Threads)
 }
 
+// A wholeWriter waits for the rest of a frame that its peer has a part of: a relay
+// after this one goes on with the same socket, and begins with a frame.
+type wholeWriter interface {
+	whole(wait time.Duration)
+}
+
 var (
+	_ wholeWriter = (*streamPort)(nil)
+
 	_ accountant = (*dgramPort)(nil)
 	_ accountant = (*streamPort)(nil)
 )

@@ -31,6 +31,9 @@ type Config struct {
 	// PeerWait is how long one batch may wait for a peer whose queue is full.
 	// Zero: 20 ms.
 	PeerWait time.Duration
+	// CloseWait is how long Close waits for the rest of a frame of which the peer on a
+	// stream has a part. Zero: 20 ms.
+	CloseWait time.Duration
 	// InterfaceWait is how long one batch may wait for an interface whose buffers
 	// are exhausted. Zero: 5 ms.
 	InterfaceWait time.Duration
@@ -132,6 +135,9 @@ func New(ifc *vmnet.Interface, cfg Config) (*Relay, error) {
 	if cfg.PeerWait == 0 {
 		cfg.PeerWait = defaultPeerWait
 	}
+	if cfg.CloseWait == 0 {
+		cfg.CloseWait = defaultPeerWait
+	}
 	if cfg.InterfaceWait == 0 {
 		cfg.InterfaceWait = defaultInterfaceWait
 	}
@@ -210,7 +216,7 @@ func (r *Relay) Close() error {
 }
 
 // stop closes everything that a goroutine of the relay may wait for. It waits
-// for none of them, so they may call it.
+// for none of them, so they may call it, but for a frame on its way to the peer.
 func (r *Relay) stop() {
 	r.closing.Store(true)
 	r.mu.Lock()
@@ -221,9 +227,13 @@ func (r *Relay) stop() {
 	for _, l := range ears {
 		_ = l.Close() // nothing is lost with a listener
 	}
-	if p != nil {
-		_ = p.link.Close()
+	if p == nil {
+		return
 	}
+	if w, ok := p.link.(wholeWriter); ok {
+		w.whole(r.cfg.CloseWait)
+	}
+	_ = p.link.Close()
 }
 
 // start runs fn in a goroutine that Close joins, unless the relay is closed. l,

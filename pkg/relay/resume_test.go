@@ -3,8 +3,14 @@ package relay_test
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"net"
+	"os"
+	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/pkg/relay"
 )
@@ -66,4 +72,37 @@ func TestResyncGivesUp(t *testing.T) {
 		}
 	}
 	t.Error("it never gave up")
+}
+
+// TestCloseBetweenFrames ends a relay while its guest has a part of a frame only, and
+// reads on: the socket, which another relay may go on with, then has the whole of it.
+func TestCloseBetweenFrames(t *testing.T) {
+	g := newRig(t, 9000, relay.Config{PeerWait: patience, CloseWait: patience})
+	theirs := g.attach(t, unix.SOCK_STREAM, func(f *os.File, size int) (relay.Port, error) {
+		raw, err := f.SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096) })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return relay.NewStreamPort(f, size)
+	})
+	want := frame(9000, 1)
+	if err := g.far.Write(want); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 1, len(want)+64)
+	_ = theirs.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.ReadFull(theirs, got); err != nil { // it has begun
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() { g.Close() })
+	time.Sleep(20 * time.Millisecond) // so that it has, most likely
+	rest, err := io.ReadAll(theirs)
+	done.Wait()
+	if got = append(got, rest...); err != nil || len(got) != 4+len(want) || !bytes.Equal(got[4:], want) {
+		t.Errorf("%d bytes, %v, want the whole frame, %d", len(got), err, 4+len(want))
+	}
 }

@@ -1,6 +1,10 @@
 package relay
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // keep puts what is left of frame after off bytes, its prefix counted, into tail,
 // and has it sent as soon as the peer takes it, whether or not another frame
@@ -16,6 +20,22 @@ func (w *streamWriter) keep(frame []byte, off int) {
 		w.flusher = true
 		w.late.Go(w.flush)
 	}
+}
+
+// whole implements wholeWriter. It also waits for a write under way.
+func (p *streamPort) whole(wait time.Duration) {
+	for end := time.Now().Add(wait); p.out.begun() && time.Now().Before(end); {
+		time.Sleep(minPause)
+	}
+}
+
+// begun reports whether the peer may have a part of a frame only.
+func (w *streamWriter) begun() bool {
+	if !w.mu.TryLock() {
+		return true // somebody writes
+	}
+	defer w.mu.Unlock()
+	return len(w.tail) > 0
 }
 
 // flush sends tail from a goroutine of its own, which waits without a thread while
