@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vmnet-cni/vmnet/pkg/ipam"
 	"github.com/vmnet-cni/vmnet/pkg/relay"
@@ -199,16 +200,33 @@ func (s *Server) Close() error {
 	s.unlock = nil
 	s.mu.Unlock()
 	defer closeSets(s.inherited)
-	var errs []error
-	for _, a := range atts {
-		// No request is under way any more, so nobody holds the key.
-		errs = append(errs, s.letGo(context.Background(), a))
-	}
-	errs = append(errs, s.late.flush())
+	err := errors.Join(s.letAllGo(atts), s.late.flush())
 	if unlock != nil {
 		unlock()
 	}
-	return errors.Join(errs...)
+	return err
+}
+
+// letAllGo lets go of attachments, several at the same time: a guest that reads nothing
+// takes longer, and others wait for the shim that goes on.
+func (s *Server) letAllGo(atts map[ipam.Key]*attachment) error {
+	errs := make(chan error, len(atts))
+	var g errgroup.Group
+	g.SetLimit(restoreAtOnce)
+	for _, a := range atts {
+		g.Go(func() error {
+			// No request is under way any more, so nobody holds the key.
+			errs <- s.letGo(context.Background(), a)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
 }
 
 func (s *Server) logOf(k ipam.Key) *logrus.Entry {
