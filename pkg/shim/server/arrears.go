@@ -137,6 +137,9 @@ func (s *Server) settleOnce(ctx context.Context) error {
 
 // findStrays notes the leases of this machine that have no attachment now.
 func (s *Server) findStrays(ctx context.Context) error {
+	if s.keepStrays {
+		return nil
+	}
 	leases, err := s.cfg.Leases.List(ctx, "")
 	for _, l := range leases {
 		if s.cfg.Leases.Owns(l) && s.find(caller{uid: 0}, l.Key) == nil {

@@ -243,3 +243,27 @@ type countErrors struct{ n *atomic.Int64 }
 
 func (countErrors) Levels() []logrus.Level     { return []logrus.Level{logrus.ErrorLevel} }
 func (c countErrors) Fire(*logrus.Entry) error { c.n.Add(1); return nil }
+
+// TestDamageWhileAway: a lease without attachment stays where it may be that of a
+// record which is damaged, and which could not be made again for want of the store.
+func TestDamageWhileAway(t *testing.T) {
+	inner := ipam.NewMemoryStore()
+	store := &flaky{Store: inner}
+	cfg := config(newDirs(t))
+	cfg.Leases = ipam.New(store, ipam.Config{Machine: "m"})
+	r := start(t, cfg)
+	damaged := r.attach("n", "c1", shim.AttachRequest{})
+	r.attach("n", "c2", shim.AttachRequest{})
+	r.stop()
+	damage(t, cfg.Dirs, damaged, func([]byte) []byte { return nil })
+	direct := ipam.New(inner, ipam.Config{Machine: "m"})
+	if err := direct.Release(t.Context(), ipam.Key{Network: "n", ContainerID: "c2", IfName: "eth0"}); err != nil {
+		t.Fatal(err)
+	}
+	store.down.Store(true)
+	r = start(t, cfg)
+	store.down.Store(false)
+	leasesBecome(t, direct, "c1", "c2") // c2's is made again, and what comes after that
+	r.attach("n", "c3", shim.AttachRequest{})
+	leasesBecome(t, direct, "c1", "c2", "c3")
+}

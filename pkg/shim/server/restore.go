@@ -71,10 +71,8 @@ func (s *Server) matchLeases(ctx context.Context, damaged []damage, recs []attac
 	}
 	s.cfg.Log.WithError(err).Warn("leases are not confirmed")
 	s.unconfirmed.Store(true)
-	s.arrears.owe(func() {
-		s.arrears.reclaim = true
-		s.arrears.sweep = len(damaged) == 0 // else a lease without attachment may be of one of those
-	})
+	s.keepStrays = len(damaged) > 0
+	s.arrears.owe(func() { s.arrears.reclaim, s.arrears.sweep = true, true })
 	return recs, nil
 }
 
@@ -84,8 +82,9 @@ func (s *Server) matchNow(ctx context.Context, damaged []damage, recs []attachme
 		return recs, err
 	}
 	recs = append(recs, made...)
-	if !s.cfg.SharedLeases || unknown > 0 { // else see startSweep
-		if err := s.releaseStrays(ctx, recs, unknown > 0); err != nil {
+	s.keepStrays = unknown > 0
+	if !s.cfg.SharedLeases || s.keepStrays { // else see startSweep
+		if err := s.releaseStrays(ctx, recs, s.keepStrays); err != nil {
 			return recs, err
 		}
 	}

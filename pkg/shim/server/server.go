@@ -46,6 +46,7 @@ type Server struct {
 	inherited map[string]fileSet // by prefix; each guarded by its attachment's key lock
 
 	arrears     arrears
+	keepStrays  bool            // a lease without attachment may be of one whose record is damaged; set by restore only
 	unconfirmed atomic.Bool     // the lease store was away at the start, and has not been asked since
 	swept       map[string]bool // drivers; used by New, then by retryBroken only
 	fewer       chan struct{}   // gets a token when a broken attachment is deleted
