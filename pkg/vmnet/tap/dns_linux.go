@@ -22,8 +22,9 @@ import (
 
 // Bounds of the forwarder.
 const (
-	maxQueries   = 256             // under way at once; more are refused
-	queryTimeout = 4 * time.Second // for one resolver; guests ask again after 5 (resolv.conf(5))
+	maxQueries      = 1024            // of one network under way at once; more are refused
+	maxGuestQueries = 256             // of one address
+	queryTimeout    = 4 * time.Second // for one resolver; guests ask again after 5 (resolv.conf(5))
 )
 
 // A forwarder answers DNS on the gateway's addresses: the network's own names by
@@ -32,7 +33,7 @@ type forwarder struct {
 	names     *names.Table
 	resolvers []netip.AddrPort // fixed; empty: those of file
 	file      string
-	slots     chan struct{}
+	queries   *tally // under way
 	servers   []*dns.Server
 	done      sync.WaitGroup
 	ctx       context.Context // ends the queries under way
@@ -42,7 +43,7 @@ type forwarder struct {
 // startDNS starts the forwarder. Where another program of the host has port 53
 // already, that one answers the guests, or nobody.
 func (n *network) startDNS() error {
-	f := &forwarder{resolvers: n.info.Resolvers, file: n.driver.cfg.ResolvConf, slots: make(chan struct{}, maxQueries)}
+	f := &forwarder{resolvers: n.info.Resolvers, file: n.driver.cfg.ResolvConf, queries: newTally(maxQueries, maxGuestQueries)}
 	f.names = names.New(n.info.Domain, n.info.Subnet, n.info.Subnet6)
 	if err := f.names.Reserve(vmnet.NameGateway, n.info.Gateway, vmnet.FirstAddr(n.info.Subnet6)); err != nil {
 		return fmt.Errorf("domain %q: %w", n.info.Domain, err)
@@ -135,14 +136,13 @@ func (f *forwarder) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		return
 	}
 	answer := new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
+	if who := hostOf(w.RemoteAddr()); !f.queries.enter(who) {
+		answer.Rcode = dns.RcodeRefused
+	} else {
+		defer f.queries.exit(who)
 		if a := f.ask(q, w.LocalAddr().Network()); a != nil {
 			answer = a
 		}
-	default:
-		answer.Rcode = dns.RcodeRefused
 	}
 	answer.Id = q.Id
 	_ = w.WriteMsg(answer) // a guest that is gone wants no answer

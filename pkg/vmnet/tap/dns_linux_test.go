@@ -2,6 +2,7 @@ package tap_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -132,6 +133,64 @@ func TestDNSMany(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("no room after all have ended: %v", err)
 		}
+	}
+}
+
+// slow is a resolver on the host's loopback that answers all but names below "slow".
+func slow(t *testing.T) netip.AddrPort {
+	t.Helper()
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		if !strings.HasSuffix(q.Question[0].Name, "slow.") {
+			_ = w.WriteMsg(new(dns.Msg).SetRcode(q, dns.RcodeNameError))
+		}
+	})}
+	started, done := make(chan struct{}), make(chan struct{})
+	s.NotifyStartedFunc = func() { close(started) }
+	go func() { defer close(done); _ = s.ActivateAndServe() }()
+	<-started
+	t.Cleanup(func() { _ = s.Shutdown(); <-done })
+	return pc.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// TestDNSFlood has a guest ask what nobody answers, until it is refused: a neighbour's
+// question is answered meanwhile.
+func TestDNSFlood(t *testing.T) {
+	ownns.Needs(t)
+	n := open(t, newDriver(t), vmnet.NetworkConfig{Subnet: subnet, Resolvers: []netip.AddrPort{slow(t)}})
+	dial := func(addr string) *dns.Conn {
+		s, _ := plugged(t, n, addr)
+		var c net.Conn
+		s.do(t, func() (err error) { c, err = net.Dial("udp", "192.168.127.1:53"); return err })
+		t.Cleanup(func() { c.Close() })
+		return &dns.Conn{Conn: c}
+	}
+	hostile, other := dial("192.168.127.2/24"), dial("192.168.127.3/24")
+	refused := func() bool {
+		for i := range 20 {
+			if err := hostile.WriteMsg(new(dns.Msg).SetQuestion(fmt.Sprintf("n%d.slow.", i), dns.TypeA)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = hostile.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		a, err := hostile.ReadMsg()
+		return err == nil && a.Rcode == dns.RcodeRefused
+	}
+	for end := time.Now().Add(time.Minute); !refused(); {
+		if time.Now().After(end) {
+			t.Fatal("any number of questions is taken")
+		}
+	}
+	c := dns.Client{Timeout: 5 * time.Second}
+	a, _, err := c.ExchangeWithConn(new(dns.Msg).SetQuestion("other.", dns.TypeA), other)
+	for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); { // lost, among so many
+		a, _, err = c.ExchangeWithConn(new(dns.Msg).SetQuestion("other.", dns.TypeA), other)
+	}
+	if err != nil || a.Rcode != dns.RcodeNameError {
+		t.Errorf("a neighbour's question: %v, %v", a, err)
 	}
 }
 

@@ -11,25 +11,22 @@ import (
 
 // Bounds of the guests' TCP connections to the forwarder.
 const (
-	maxConns     = 128 // of one network; more are closed
-	maxGuest     = 16  // of one address
-	acceptPause  = 100 * time.Millisecond
-	writeTimeout = queryTimeout
+	maxConns      = 128 // of one network; more are closed
+	maxGuestConns = 16  // of one address
+	acceptPause   = 100 * time.Millisecond
+	writeTimeout  = queryTimeout
 )
 
 // A gate is a listener for guests, which it does not trust: package dns accepts any
 // number of connections, and waits without end for who does not read.
 type gate struct {
 	net.Listener
-	ctx context.Context // ends the connections
-
-	mu   sync.Mutex         // guards all following
-	open map[netip.Addr]int // connections by who made them
-	all  int
+	ctx  context.Context // ends the connections
+	open *tally
 }
 
 func newGate(ctx context.Context, l net.Listener) *gate {
-	return &gate{Listener: l, ctx: ctx, open: map[netip.Addr]int{}}
+	return &gate{Listener: l, ctx: ctx, open: newTally(maxConns, maxGuestConns)}
 }
 
 // Accept implements net.Listener.
@@ -43,43 +40,58 @@ func (g *gate) Accept() (net.Conn, error) {
 			time.Sleep(acceptPause)
 			return nil, err
 		}
-		who := peerOf(c)
-		if !g.enter(who) {
+		who := hostOf(c.RemoteAddr())
+		if !g.open.enter(who) {
 			_ = c.Close() // nobody has used it
 			continue
 		}
 		out := &guestConn{Conn: c}
-		out.leave = sync.OnceFunc(func() { g.exit(who) })
+		out.leave = sync.OnceFunc(func() { g.open.exit(who) })
 		out.stop = context.AfterFunc(g.ctx, func() { _ = c.Close() }) // nothing is lost: the network ends
 		return out, nil
 	}
 }
 
-func peerOf(c net.Conn) netip.Addr {
-	a, _ := c.RemoteAddr().(*net.TCPAddr)
-	if a == nil {
+// hostOf is the IP address of a, which is one of TCP or UDP.
+func hostOf(a net.Addr) netip.Addr {
+	p, _ := a.(interface{ AddrPort() netip.AddrPort })
+	if p == nil {
 		return netip.Addr{}
 	}
-	return a.AddrPort().Addr().Unmap()
+	return p.AddrPort().Addr().Unmap()
 }
 
-func (g *gate) enter(who netip.Addr) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.all >= maxConns || g.open[who] >= maxGuest {
+// A tally bounds how much there is of something, in all and of each guest, so that no
+// guest takes it from the others.
+type tally struct {
+	all, each int // bounds
+
+	mu sync.Mutex         // guards all following
+	n  int                // in all
+	of map[netip.Addr]int // of each guest that has some
+}
+
+func newTally(all, each int) *tally { return &tally{all: all, each: each, of: map[netip.Addr]int{}} }
+
+// enter counts one more, or reports that there is no room.
+func (t *tally) enter(who netip.Addr) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n >= t.all || t.of[who] >= t.each {
 		return false
 	}
-	g.all++
-	g.open[who]++
+	t.n++
+	t.of[who]++
 	return true
 }
 
-func (g *gate) exit(who netip.Addr) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.all--
-	if g.open[who]--; g.open[who] == 0 {
-		delete(g.open, who)
+// exit counts one less.
+func (t *tally) exit(who netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n--
+	if t.of[who]--; t.of[who] == 0 {
+		delete(t.of, who)
 	}
 }
 
