@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -148,6 +149,11 @@ func TestExamplesInterrupted(t *testing.T) {
 		name, program string
 		sig           syscall.Signal
 	}{{"nerdbox/run.sh", "ctr", syscall.SIGINT}, {"qemu/stream.sh", "qemu-system-x86_64", syscall.SIGTERM}} {
+		// A signal that is ignored here, as SIGINT in the background of a shell, would be
+		// ignored by the script.
+		heard := make(chan os.Signal, 1)
+		signal.Notify(heard, c.sig)
+		defer signal.Stop(heard)
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			const endless = "#!/bin/sh\ncase $1 in --version) echo QEMU emulator version 8.2.0; exit ;; esac\necho runs >\"$RUNS\"\nexec sleep 300\n"
