@@ -78,7 +78,7 @@ func leaseLeft(t testing.TB, c *clientv3.Client, key string) time.Duration {
 func TestDeadMachine(t *testing.T) {
 	t.Parallel()
 	endpoint, _ := single(t, fastDir(t))
-	const ttl, grace = 3 * time.Second, 9 * time.Second
+	const ttl, grace = 3 * time.Second, 6 * time.Second
 	ctx := context.Background()
 	a, onA, _ := machine(t, endpoint, "a", ttl, grace)
 	b, onB, eventsB := machine(t, endpoint, "b", ttl, grace)

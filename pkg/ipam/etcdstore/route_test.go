@@ -117,7 +117,7 @@ func TestSilentMember(t *testing.T) {
 		n := newLine(t, strings.TrimPrefix(endpoint, "unix://"))
 		lines, endpoints = append(lines, n), append(endpoints, "http://"+n.l.Addr().String())
 	}
-	const timeout = 80 * time.Second // a part of it is 10 s, longer than a machine stalls
+	const timeout = 40 * time.Second // a part of it is 5 s, longer than a machine stalls
 	s := open(t, etcdstore.Config{Endpoints: endpoints, Timeout: timeout, Prefix: "/silent/"})
 	ask := func() time.Duration {
 		begin := time.Now()

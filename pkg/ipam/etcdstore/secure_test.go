@@ -71,7 +71,7 @@ func TestSecure(t *testing.T) {
 	}
 	wg.Wait()
 	other := good
-	other.Timeout = 20 * time.Second
+	other.Timeout = 12 * time.Second
 	other.Endpoints = append([]string{"https://127.0.0.1:1"}, good.Endpoints...) // nobody is there
 	for i := range 4 {                                                           // which is asked first is chance
 		s := open(t, other)
@@ -84,7 +84,7 @@ func TestSecure(t *testing.T) {
 	wg.Wait()
 	// Away when the store is opened, there later.
 	p.kill()
-	good.Timeout = 5 * time.Second // a slow machine hashes the password in a part of it
+	good.Timeout = 4 * time.Second // a slow machine hashes the password in a part of it
 	late := open(t, good)
 	if _, err := ipam.New(late, ipam.Config{}).List(context.Background(), ""); !errors.Is(err, ipam.ErrUnavailable) {
 		t.Errorf("while etcd is away: %v", err)
