@@ -121,3 +121,14 @@ func referencePlugins(t *testing.T) string {
 	}
 	return reference.Install(t, list...)
 }
+
+// tallied counts the lines of golden output.
+func tallied(golden string) tally {
+	n := tally{}
+	for line := range strings.Lines(golden) {
+		if f := strings.Fields(line); len(f) > 1 {
+			n[f[1]]++
+		}
+	}
+	return n
+}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -148,17 +147,6 @@ type tally map[string]int
 func (n tally) String() string {
 	pass, fail, skip := n[string(cni.Pass)], n[string(cni.Fail)], n[string(cni.Skip)]
 	return fmt.Sprintf("%d checks: %d pass, %d fail, %d skip", pass+fail+skip, pass, fail, skip)
-}
-
-// tallied counts the lines of golden output.
-func tallied(golden string) tally {
-	n := tally{}
-	for line := range strings.Lines(golden) {
-		if f := strings.Fields(line); len(f) > 1 {
-			n[f[1]]++
-		}
-	}
-	return n
 }
 
 func vmnetTarget(t *testing.T, bin string, d driverCase) cni.Target {
