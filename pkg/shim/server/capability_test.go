@@ -16,7 +16,6 @@ import (
 
 	"github.com/vmnet-cni/vmnet/conformance/guest"
 	"github.com/vmnet-cni/vmnet/internal/port"
-	"github.com/vmnet-cni/vmnet/internal/require"
 	"github.com/vmnet-cni/vmnet/pkg/shim"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
@@ -168,20 +167,6 @@ func TestForwards(t *testing.T) {
 	r = start(t, cfg)
 	if now := r.census(); now.files != before.files {
 		t.Errorf("left behind:\nbefore %+v\nnow    %+v", before, now)
-	}
-}
-
-// TestForward6 has a port of the host's IPv6 lead to a guest with both IP versions:
-// the attachment tells it, with no problem.
-func TestForward6(t *testing.T) {
-	require.IPv6(t)
-	r := start(t, config(newDirs(t)))
-	want := []shim.Forward{{Protocol: "tcp", HostIP: netip.IPv6Loopback(), HostPort: port.Free(t, 1)[0], ContainerPort: 80}}
-	if a := r.attach("n", "c", shim.AttachRequest{Forwards: want}); len(a.IPs) != 2 {
-		t.Fatalf("addresses %v, want two", a.IPs)
-	}
-	if a, err := r.Attachment(t.Context(), "n", "c", "eth0"); err != nil || a.Problem != "" || !slices.Equal(a.Forwards, want) {
-		t.Errorf("%+v, %v: want the forward and no problem", a, err)
 	}
 }
 
