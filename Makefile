@@ -109,7 +109,7 @@ sign: build ## macOS: sign bin/ with the entitlement that vmnet.framework asks f
 # build takes minutes.
 release: $(BIN)/goreleaser ## archives, Debian packages, Homebrew formula, SBOMs and checksums in dist/; offline, the same bytes each time
 	GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0=https://github.com/vmnet-cni/vmnet \
-	  $(BIN)/goreleaser release --snapshot --clean --skip=publish
+	  $(BIN)/goreleaser release --snapshot --clean --skip=publish --parallelism 1 # an archive has its programs in the order in which they were built
 
 # What GoReleaser takes from here besides the programs (.goreleaser.yaml, before.hooks).
 release-files:
