@@ -13,6 +13,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/vmnet-cni/vmnet/internal/names"
+	"github.com/vmnet-cni/vmnet/internal/quota"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -30,10 +31,10 @@ type dnsServer struct {
 	g         *gateway
 	names     *names.Table
 	resolvers resolvers
-	forwards  bool      // a shared network: other names are asked of the resolvers
-	inFlight  *quota    // queries being answered
-	conns     *quota    // open connections
-	buffers   sync.Pool // of *[]byte, 64 KiB long
+	forwards  bool                // a shared network: other names are asked of the resolvers
+	inFlight  *quota.Quota[owner] // queries being answered
+	conns     *quota.Quota[owner] // open connections
+	buffers   sync.Pool           // of *[]byte, 64 KiB long
 }
 
 func newDNSServer(g *gateway) *dnsServer {
@@ -43,8 +44,8 @@ func newDNSServer(g *gateway) *dnsServer {
 		names:     names.New(g.info.Domain, g.info.Subnet, g.info.Subnet6),
 		resolvers: resolvers{fixed: g.info.Resolvers, path: g.cfg.ResolvConf},
 		forwards:  g.info.Mode == vmnet.Shared,
-		inFlight:  newQuota(l.DNSInFlight),
-		conns:     newQuota(l.DNSConns),
+		inFlight:  quartered(l.DNSInFlight),
+		conns:     quartered(l.DNSConns),
 	}
 	// Both names are valid labels; only a domain that is no name fails, and then
 	// there are no own names.
@@ -64,18 +65,18 @@ func (d *dnsServer) handleUDP(key flowKey, payload []byte) {
 		return
 	}
 	asks := owner{d.g, key.guest.Addr()}
-	if !d.inFlight.take(asks) {
+	if !d.inFlight.Take(asks) {
 		d.g.count.drop(DNSLimit)
 		return
 	}
 	query := append([]byte(nil), payload...)
 	if !d.g.start(func() {
-		defer d.inFlight.give(asks)
+		defer d.inFlight.Give(asks)
 		if reply := d.answer(query, false); reply != nil {
 			d.reply(key, reply)
 		}
 	}) {
-		d.inFlight.give(asks)
+		d.inFlight.Give(asks)
 	}
 }
 
@@ -92,13 +93,13 @@ func (d *dnsServer) reply(key flowKey, msg []byte) {
 func (t *tcpNAT) serveDNS(r *tcp.ForwarderRequest, id stack.TransportEndpointID) {
 	d := t.g.dns
 	asks := owner{t.g, toAddr(id.RemoteAddress)}
-	if !d.conns.take(asks) {
+	if !d.conns.Take(asks) {
 		t.g.count.drop(DNSLimit)
 		r.Complete(true)
 		t.dialed(id)
 		return
 	}
-	defer d.conns.give(asks)
+	defer d.conns.Give(asks)
 	var wq waiter.Queue
 	ep, terr := r.CreateEndpoint(&wq)
 	r.Complete(false)

@@ -44,11 +44,11 @@ func (d *dnsServer) ask(to netip.AddrPort, query []byte, m *dns.Msg, tcp bool) [
 	ctx, cancel := context.WithTimeout(d.g.ctx, d.g.cfg.Limits.DNSTimeout)
 	defer cancel()
 	own := owner{g: d.g}
-	if !d.g.cfg.sockets.take(own) {
+	if !d.g.cfg.sockets.Take(own) {
 		d.g.count.drop(SocketLimit)
 		return nil
 	}
-	defer d.g.cfg.sockets.give(own)
+	defer d.g.cfg.sockets.Give(own)
 	// A socket of its own for each query: its port is what makes a forged answer
 	// unlikely (RFC 5452, 9.2).
 	var dialer net.Dialer

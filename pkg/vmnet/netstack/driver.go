@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/vmnet-cni/vmnet/internal/quota"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -23,7 +24,7 @@ type Config struct {
 	// per packet. Nil: nobody.
 	Log func(format string, args ...any)
 
-	sockets *quota // of the driver
+	sockets *quota.Quota[owner] // of the driver
 }
 
 // A Driver opens networks whose gateway is a TCP/IP stack in the process.
@@ -34,7 +35,7 @@ var _ vmnet.Driver = (*Driver)(nil)
 // New returns a driver. It holds nothing open by itself.
 func New(cfg Config) *Driver {
 	cfg.Limits = cfg.Limits.withDefaults()
-	cfg.sockets = newQuota(cfg.Limits.Sockets)
+	cfg.sockets = quartered(cfg.Limits.Sockets)
 	if cfg.ResolvConf == "" {
 		cfg.ResolvConf = resolvConf
 	}

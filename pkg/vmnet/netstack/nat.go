@@ -50,7 +50,7 @@ func newNATTable[S io.Closer](perGuest, limit int, c *counters, g *gateway) *nat
 // makes room if there is none. Without room it counts that and reports false.
 func (t *natTable[S]) reserve(guest netip.Addr) bool {
 	s, o := t.g.cfg.sockets, owner{t.g, guest}
-	if s.take(o) {
+	if s.Take(o) {
 		return true
 	}
 	t.mu.Lock()
@@ -58,7 +58,7 @@ func (t *natTable[S]) reserve(guest netip.Addr) bool {
 		t.evictLocked(guest, true)
 	}
 	t.mu.Unlock()
-	ok := s.take(o)
+	ok := s.Take(o)
 	if !ok {
 		t.count.drop(SocketLimit)
 	}
@@ -68,7 +68,7 @@ func (t *natTable[S]) reserve(guest netip.Addr) bool {
 // unreserve gives a socket back that no flow got, or whose flow has ended.
 func (t *natTable[S]) unreserve(guest netip.Addr) {
 	if t.g != nil {
-		t.g.cfg.sockets.give(owner{t.g, guest})
+		t.g.cfg.sockets.Give(owner{t.g, guest})
 	}
 }
 

@@ -222,7 +222,7 @@ func (t *tcpNAT) acquire(guest netip.Addr) bool {
 		t.g.count.drop(FlowLimit)
 		return false
 	}
-	if !t.g.cfg.sockets.take(owner{t.g, guest}) {
+	if !t.g.cfg.sockets.Take(owner{t.g, guest}) {
 		t.g.count.drop(SocketLimit)
 		return false
 	}
@@ -233,7 +233,7 @@ func (t *tcpNAT) acquire(guest netip.Addr) bool {
 
 // release gives back what acquire took; the socket is closed.
 func (t *tcpNAT) release(guest netip.Addr) {
-	t.g.cfg.sockets.give(owner{t.g, guest})
+	t.g.cfg.sockets.Give(owner{t.g, guest})
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count--

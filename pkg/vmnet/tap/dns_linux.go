@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet-cni/vmnet/internal/names"
+	"github.com/vmnet-cni/vmnet/internal/quota"
 	"github.com/vmnet-cni/vmnet/pkg/vmnet"
 )
 
@@ -33,7 +34,7 @@ type forwarder struct {
 	names     *names.Table
 	resolvers []netip.AddrPort // fixed; empty: those of file
 	file      string
-	queries   *tally // under way
+	queries   *quota.Quota[netip.Addr] // under way
 	servers   []*dns.Server
 	done      sync.WaitGroup
 	ctx       context.Context // ends the queries under way
@@ -43,7 +44,7 @@ type forwarder struct {
 // startDNS starts the forwarder. Where another program of the host has port 53
 // already, that one answers the guests, or nobody.
 func (n *network) startDNS() error {
-	f := &forwarder{resolvers: n.info.Resolvers, file: n.driver.cfg.ResolvConf, queries: newTally(maxQueries, maxGuestQueries)}
+	f := &forwarder{resolvers: n.info.Resolvers, file: n.driver.cfg.ResolvConf, queries: quota.New[netip.Addr](maxQueries, maxGuestQueries)}
 	f.names = names.New(n.info.Domain, n.info.Subnet, n.info.Subnet6)
 	if err := f.names.Reserve(vmnet.NameGateway, n.info.Gateway, vmnet.FirstAddr(n.info.Subnet6)); err != nil {
 		return fmt.Errorf("domain %q: %w", n.info.Domain, err)
@@ -136,10 +137,10 @@ func (f *forwarder) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		return
 	}
 	answer := new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
-	if who := hostOf(w.RemoteAddr()); !f.queries.enter(who) {
+	if who := hostOf(w.RemoteAddr()); !f.queries.Take(who) {
 		answer.Rcode = dns.RcodeRefused
 	} else {
-		defer f.queries.exit(who)
+		defer f.queries.Give(who)
 		if a := f.ask(q, w.LocalAddr().Network()); a != nil {
 			answer = a
 		}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/vmnet-cni/vmnet/internal/quota"
 )
 
 // Bounds of the guests' TCP connections to the forwarder.
@@ -22,11 +24,11 @@ const (
 type gate struct {
 	net.Listener
 	ctx  context.Context // ends the connections
-	open *tally
+	open *quota.Quota[netip.Addr]
 }
 
 func newGate(ctx context.Context, l net.Listener) *gate {
-	return &gate{Listener: l, ctx: ctx, open: newTally(maxConns, maxGuestConns)}
+	return &gate{Listener: l, ctx: ctx, open: quota.New[netip.Addr](maxConns, maxGuestConns)}
 }
 
 // Accept implements net.Listener.
@@ -41,12 +43,12 @@ func (g *gate) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		who := hostOf(c.RemoteAddr())
-		if !g.open.enter(who) {
+		if !g.open.Take(who) {
 			_ = c.Close() // nobody has used it
 			continue
 		}
 		out := &guestConn{Conn: c}
-		out.leave = sync.OnceFunc(func() { g.open.exit(who) })
+		out.leave = sync.OnceFunc(func() { g.open.Give(who) })
 		out.stop = context.AfterFunc(g.ctx, func() { _ = c.Close() }) // nothing is lost: the network ends
 		return out, nil
 	}
@@ -59,40 +61,6 @@ func hostOf(a net.Addr) netip.Addr {
 		return netip.Addr{}
 	}
 	return p.AddrPort().Addr().Unmap()
-}
-
-// A tally bounds how much there is of something, in all and of each guest, so that no
-// guest takes it from the others.
-type tally struct {
-	all, each int // bounds
-
-	mu sync.Mutex         // guards all following
-	n  int                // in all
-	of map[netip.Addr]int // of each guest that has some
-}
-
-func newTally(all, each int) *tally { return &tally{all: all, each: each, of: map[netip.Addr]int{}} }
-
-// enter counts one more, or reports that there is no room.
-func (t *tally) enter(who netip.Addr) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.n >= t.all || t.of[who] >= t.each {
-		return false
-	}
-	t.n++
-	t.of[who]++
-	return true
-}
-
-// exit counts one less.
-func (t *tally) exit(who netip.Addr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.n--
-	if t.of[who]--; t.of[who] == 0 {
-		delete(t.of, who)
-	}
 }
 
 // A guestConn is a connection whose other end must read.
